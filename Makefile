@@ -1,0 +1,46 @@
+# Two commands do everything: `make run` (the main job) and `make test` (all tests). Both set up
+# .venv first from requirements.lock, and only when the lock file is newer than the environment.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check setup format lock generated bench clean
+
+run: setup
+	$(BIN)/python -m harness run $(ARGS)
+	$(BIN)/python -m calibration fit results
+	$(BIN)/python -m estimator predict
+
+test: check
+	$(BIN)/python -m pytest -m "engine or slow"
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not engine and not slow"
+
+setup: $(READY)
+
+# uv from PATH where there is one; otherwise pip brings it into .venv.
+$(READY): requirements.lock pyproject.toml
+	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+	test -x $(BIN)/python || $$UV venv --quiet --python $(PYTHON) $(VENV); \
+	$$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+	$$UV pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The lock names exact versions and hashes for every platform, and no package index.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra embedded --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

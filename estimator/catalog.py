@@ -1,0 +1,57 @@
+"""The catalogue of known models: data/models/*.toml by the names that Ollama users write."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from estimator.errors import UnknownName
+from estimator.specs import Model
+from estimator.tensors import MIXTURES
+
+
+@cache
+def models() -> tuple[Model, ...]:
+    """Every catalogue model, in the order of the data files."""
+    folder = resources.files("estimator").joinpath("data/models")
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    rows = [row for entry in files for row in tomllib.loads(entry.read_text("utf-8"))["model"]]
+    return tuple(_model(row) for row in rows)
+
+
+def _model(row: dict[str, Any]) -> Model:
+    row = dict(row)
+    row["names"] = tuple(row["names"])
+    row["published_bytes"] = tuple(row.pop("published_bytes", {}).items())
+    row.setdefault("key_length", row["hidden"] // row["heads"])
+    row.setdefault("value_length", row["key_length"])
+    return Model(**row)
+
+
+@cache
+def _by_name() -> dict[str, Model]:
+    return {name: model for model in models() for name in model.names}
+
+
+def find_model(name: str) -> Model:
+    """The catalogue model called `name`. Raises UnknownName with the nearest known names."""
+    found = _by_name().get(name.lower().removesuffix(":latest"))
+    if found is None:
+        raise UnknownName(f"unknown model {name!r}{_did_you_mean(name, list(_by_name()))}; `harness models list` shows all")
+    return found
+
+
+def find_mixture(quant: str) -> str:
+    """The canonical spelling of a weight type ("q4_k_m" -> "Q4_K_M"). Raises UnknownName."""
+    wanted = quant.upper().replace("-", "_")
+    if wanted not in MIXTURES:
+        raise UnknownName(f"unknown weight type {quant!r}{_did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}")
+    return wanted
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    near = get_close_matches(name.lower(), [entry.lower() for entry in known], n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

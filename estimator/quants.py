@@ -1,0 +1,38 @@
+"""Block sizes of the GGML weight types, from the generated table in data/quant_types.json."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+
+from estimator.errors import UnknownName
+
+
+@cache
+def _table() -> dict[str, tuple[int, int]]:
+    text = resources.files("estimator").joinpath("data/quant_types.json").read_text("utf-8")
+    return {name: (row[0], row[1]) for name, row in json.loads(text)["types"].items()}
+
+
+def _row(quant_type: str) -> tuple[int, int]:
+    try:
+        return _table()[quant_type]
+    except KeyError:
+        raise UnknownName(f"tensor type {quant_type!r} is not a GGML type that this version knows") from None
+
+
+def block_elements(quant_type: str) -> int:
+    """Elements in one block of `quant_type`. Raises UnknownName."""
+    return _row(quant_type)[0]
+
+
+def block_bytes(quant_type: str) -> int:
+    """Bytes of one block of `quant_type`. Raises UnknownName."""
+    return _row(quant_type)[1]
+
+
+def bytes_per_element(quant_type: str) -> float:
+    """Mean bytes of one element of `quant_type`. Raises UnknownName."""
+    elements, size = _row(quant_type)
+    return size / elements

@@ -1,0 +1,98 @@
+"""The nouns of the estimator: frozen facts about models, tensors, hardware and work.
+
+Here belong types without behaviour beyond arithmetic on their own fields. SI units; the unit is
+the last word of a name. Nothing in here reads a file or a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One weight tensor: `shape` in GGUF order (fastest axis first), `quant_type` a GGML type name."""
+
+    name: str
+    shape: tuple[int, ...]
+    quant_type: str
+
+    @property
+    def elements(self) -> int:
+        product = 1
+        for axis in self.shape:
+            product *= axis
+        return product
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The shape of a decoder-only transformer, as its published configuration states it.
+
+    `key_length` and `value_length` are elements per head. `sliding_window_tokens` is the window of
+    the layers whose index modulo `window_period` is not `window_period - 1` (Gemma 2: period 2);
+    `None` where the engine attends over the whole context. `names` are the names that Ollama users
+    write, the first is the canonical one. `published_bytes` maps a weight type to the size of a
+    published GGUF file, where one is known.
+    """
+
+    names: tuple[str, ...]
+    title: str
+    architecture: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    key_length: int
+    value_length: int
+    ffn: int
+    vocabulary: int
+    context_tokens: int
+    tied_embeddings: bool
+    source: str
+    parameters: int | None = None
+    sliding_window_tokens: int | None = None
+    window_period: int = 1
+    rope_theta: float = 10_000.0
+    rope_factors: bool = False
+    norm_epsilon: float = 1e-5
+    published_bytes: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the theory needs to know of a machine: one memory, one compute rate.
+
+    `bandwidth_bytes_per_s` and `compute_flop_per_s` are `None` where nobody measured or stated
+    them; `source` says which. `memory_free_bytes` is what can be used now.
+    """
+
+    name: str
+    memory_total_bytes: int
+    memory_free_bytes: int
+    bandwidth_bytes_per_s: float | None
+    compute_flop_per_s: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One request shape: `depth_tokens` already in the cache, then a prompt, then the output."""
+
+    prompt_tokens: int
+    output_tokens: int
+    depth_tokens: int = 0
+    concurrency: int = 1
+    context_tokens: int | None = None
+    ubatch_tokens: int = 512
+    flash_attention: bool = True
+    kv_type: str = "F16"
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens that one sequence holds when its last token has been written."""
+        return self.depth_tokens + self.prompt_tokens + self.output_tokens

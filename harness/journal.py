@@ -1,0 +1,126 @@
+"""Journals on disk: the only writer, and the reader. One JSON line per event, appended and synced."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from harness.errors import BadResults
+from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
+
+JOURNAL = "journal.jsonl"
+
+
+@cache
+def _lines() -> TypeAdapter[Line]:
+    return TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+class Journal:
+    """An open journal. Each line is on the disk when `append` returns; a torn last line is cut off on opening."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / JOURNAL
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab")
+        except OSError as error:
+            raise BadResults(
+                f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
+            ) from error
+        self._cut_torn_line()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def append(self, line: Line) -> None:
+        """Writes and syncs one line. Raises BadResults (disk full); what stood before stays readable."""
+        data = json.dumps(asdict(line), separators=(",", ":")).encode() + b"\n"
+        start = self._file.tell()
+        try:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._drop_after(start)
+            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+            raise BadResults(
+                f"cannot add to {self.path}: {reason}; free space, then go on with --resume {self.path.parent}"
+            ) from error
+
+    def _drop_after(self, size: int) -> None:
+        # A half-written line must not stay; where even that fails the reader skips it as torn.
+        try:
+            os.truncate(self.path, size)
+        except OSError:
+            return
+
+    def _cut_torn_line(self) -> None:
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(self.path, whole)
+
+
+def read_record(path: Path) -> Record:
+    """The record in a journal file or in a run's folder. Raises BadResults.
+
+    A torn last line (a crash while writing) is counted and skipped; any other unreadable line is an error.
+    """
+    file = path / JOURNAL if path.is_dir() else path
+    try:
+        raw = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise BadResults(f"cannot read results at {file}: {error.strerror}; `harness show` takes a run's folder") from error
+    tail = raw.pop()
+    lines = [_line(data, file, number) for number, data in enumerate(raw, 1) if data.strip()]
+    if not lines or not isinstance(lines[0], RunHeader):
+        raise BadResults(f"{file} holds no run: its first line is not a run header; measure one with `harness run`")
+    return Record(
+        header=lines[0],
+        subjects=tuple(line for line in lines if isinstance(line, Subject)),
+        requests=tuple(line for line in lines if isinstance(line, Request)),
+        samples=tuple(line for line in lines if isinstance(line, Samples)),
+        ends=tuple(line for line in lines if isinstance(line, RunEnd)),
+        torn_lines=1 if tail else 0,
+        path=str(file),
+    )
+
+
+def _line(data: bytes, file: Path, number: int) -> Line:
+    try:
+        raw = json.loads(data)
+        _refuse_newer(raw, file)
+        return _lines().validate_python(raw)
+    except (ValueError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise BadResults(f"{file} line {number} is not a journal line ({first}); remove that line or measure again") from error
+
+
+def _refuse_newer(raw: Any, file: Path) -> None:
+    if isinstance(raw, dict) and raw.get("kind") == "run" and raw.get("format", FORMAT) > FORMAT:
+        raise BadResults(
+            f"{file} has format {raw['format']}, this version reads up to {FORMAT}: update this program to read it"
+        )
+
+
+def find_journals(paths: list[Path]) -> list[Path]:
+    """Every journal under the given files and folders, sorted. Raises BadResults where one has none."""
+    found: list[Path] = []
+    for path in paths:
+        here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        if not here:
+            raise BadResults(f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`")
+        found += here
+    return list(dict.fromkeys(found))

@@ -1,0 +1,206 @@
+"""The record of a run: what was asked, what the engine said of itself, each request, each sample.
+
+Owns the record format. A journal is a sequence of lines, each one of the types below as a JSON
+object with its `kind`; `Record` is the whole journal read back. Everything is raw: metrics are
+computed on reading (metrics.py), so that a definition can be corrected without measuring again.
+
+All instants are `time.perf_counter_ns()` of the machine that measured, shared by its processes;
+wall-clock time stands once, in the header. SI units; the unit is the last word of a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+FORMAT = 1
+# History: 1 (November 2026) first format.
+
+Phase = Literal["warmup", "prime", "counted"]
+
+
+class Chunk(NamedTuple):
+    """One piece of the stream: bytes off the socket at `wire_ns`, parsed at `delivered_ns`.
+
+    `tokens` is how many generated tokens the server says the piece holds, None where it does not say.
+    """
+
+    wire_ns: int
+    delivered_ns: int
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the server states them; None where it does not."""
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTimings:
+    """Durations that the engine reports for itself; None where it does not.
+
+    `prefill_s` covers the prompt tokens that were not cached; `decode_s` covers the output tokens
+    after the first.
+    """
+
+    load_s: float | None = None
+    prefill_s: float | None = None
+    decode_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One point of the plan: what every request of it has in common.
+
+    `depth_tokens` stand in the engine's KV cache before the prompt arrives (llama-bench's `-d`);
+    `prompt_tokens` are prefilled, `output_tokens` generated.
+    """
+
+    backend: str
+    model: str
+    quant: str
+    prompt_tokens: int
+    output_tokens: int
+    depth_tokens: int = 0
+    concurrency: int = 1
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens that one sequence of this cell holds at its end."""
+        return self.depth_tokens + self.prompt_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine: identity, not state."""
+
+    cpu: str
+    physical_cores: int
+    logical_cores: int
+    memory_total_bytes: int
+    system: str
+    python: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Short measurements of the machine before the run (None: not measured, with the reason in `note`)."""
+
+    read_bytes_per_s: float | None
+    matmul_flop_per_s: float | None
+    client_overhead_s: float | None
+    load_average: float | None
+    steal_share: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """First line of a journal. `settings` is the plan as resolved; prompts are a recipe, not text."""
+
+    run_id: str
+    started_at: str
+    harness_version: str
+    host: Host
+    probes: Probes
+    settings: dict[str, Any]
+    format: int = FORMAT
+    kind: Literal["run"] = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One engine with one model loaded, as the engine and the model file describe themselves.
+
+    `model` holds the header facts of the model file (architecture, layers, ... and bytes per tensor
+    type); `memory` the engine's own account in bytes (weights, repacked, kv_cache, compute, output);
+    `options` what the engine was told. `baseline` is the process before the model was loaded.
+    """
+
+    subject_id: str
+    backend: str
+    model_name: str
+    quant: str
+    engine: str
+    engine_version: str
+    system_info: str
+    options: dict[str, Any]
+    model: dict[str, Any]
+    memory: dict[str, int]
+    started_ns: int
+    ready_ns: int
+    kind: Literal["subject"] = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, finished or failed; failed ones keep their chunks and their error."""
+
+    subject_id: str
+    cell: Cell
+    repeat: int
+    phase: Phase
+    scheduled_ns: int
+    sent_ns: int
+    ended_ns: int
+    chunks: tuple[Chunk, ...]
+    usage: Usage
+    timings: ServerTimings
+    error: str | None = None
+    kind: Literal["request"] = "request"
+
+
+class Sample(NamedTuple):
+    """The server's process tree at one instant; `cpu_s` is the CPU time used since it started.
+
+    `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
+    memory, `anonymous_bytes` the rest of what is resident; `peak_bytes` the kernel's own high-water
+    mark of resident memory, None where the kernel keeps none.
+    """
+
+    at_ns: int
+    resident_bytes: int
+    file_bytes: int
+    anonymous_bytes: int
+    peak_bytes: int | None
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples since the line before; `sampler_cpu_s` is what the sampler itself has used so far."""
+
+    subject_id: str
+    samples: tuple[Sample, ...]
+    sampler_cpu_s: float
+    kind: Literal["samples"] = "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """Last line of a session of a run: why it stopped. A resumed run has one a session."""
+
+    reason: Literal["done", "budget", "interrupted", "failed"]
+    detail: str = ""
+    kind: Literal["end"] = "end"
+
+
+Line = RunHeader | Subject | Request | Samples | RunEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A journal read back: the header, and the lines of each kind in their order."""
+
+    header: RunHeader
+    subjects: tuple[Subject, ...] = ()
+    requests: tuple[Request, ...] = ()
+    samples: tuple[Samples, ...] = ()
+    ends: tuple[RunEnd, ...] = ()
+    torn_lines: int = 0
+    path: str = field(default="", compare=False)

@@ -1,0 +1,59 @@
+"""Random blocks of each GGML weight type: every bit pattern valid, every scale finite and fixed.
+
+The quantised integers are uniform random bits; only the scale fields are set, to values that give
+weights of zero mean and a standard deviation near 0.02, so that no activation overflows F16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimator.quants import block_bytes, block_elements
+from harness.errors import HarnessError
+
+Blocks = NDArray[np.uint8]
+
+# (byte offset in the block, value) of each F16 scale field; layouts: ggml-common.h of llama.cpp.
+# K types: weight = d * scale * q - dmin * min, with 6-bit scale and min uniform random; the ratio
+# dmin / d = (mean q) makes the mean zero.
+_SCALES: dict[str, tuple[tuple[int, float], ...]] = {
+    "Q4_0": ((0, 0.0043),),
+    "Q5_0": ((0, 0.0022),),
+    "Q5_1": ((0, 0.0022), (2, -0.0341)),
+    "Q8_0": ((0, 0.00027),),
+    "Q4_K": ((0, 0.0001), (2, 0.00075)),
+    "Q5_K": ((0, 0.00007), (2, 0.001085)),
+    "Q6_K": ((208, 0.0000625),),
+}
+
+
+def random_blocks(quant_type: str, count: int, rng: np.random.Generator) -> Blocks:
+    """`count` blocks of `quant_type` as a (count, block bytes) array. Raises HarnessError for an unknown type."""
+    size = block_bytes(quant_type)
+    if quant_type in _PLAIN:
+        return _PLAIN[quant_type](count * block_elements(quant_type), rng).view(np.uint8).reshape(count, size)
+    if quant_type not in _SCALES:
+        raise HarnessError(f"weight-free blocks of type {quant_type} cannot be made: known are {', '.join([*_PLAIN, *_SCALES])}")
+    words = rng.integers(0, 2**64, size=-(-count * size // 8), dtype=np.uint64)
+    blocks: Blocks = words.view(np.uint8)[: count * size].reshape(count, size)
+    for offset, value in _SCALES[quant_type]:
+        blocks[:, offset : offset + 2] = np.frombuffer(np.float16(value).tobytes(), dtype=np.uint8)
+    return blocks
+
+
+def _random_f16(elements: int, rng: np.random.Generator) -> NDArray[Any]:
+    # Random sign and mantissa under one of two exponents: magnitudes in [1/128, 1/32).
+    bits = rng.integers(0, 2**16, size=elements, dtype=np.uint16)
+    return (bits & np.uint16(0x87FF)) + np.uint16(0x2000)
+
+
+def _ones_f32(elements: int, rng: np.random.Generator) -> NDArray[Any]:
+    # One-dimensional tensors: norms of one. As biases they shift every head alike, which changes no speed.
+    return np.ones(elements, dtype=np.float32)
+
+
+_PLAIN: dict[str, Callable[[int, np.random.Generator], NDArray[Any]]] = {"F16": _random_f16, "F32": _ones_f32}
