@@ -1,18 +1,24 @@
-"""Block sizes of the GGML weight types, from the generated table in data/quant_types.json."""
+"""Block sizes and GGUF numbers of the GGML weight types, from the generated table in data/quant_types.json."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from estimator.errors import UnknownName
 
 
 @cache
+def _file() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(resources.files("estimator").joinpath("data/quant_types.json").read_text("utf-8"))
+    return table
+
+
+@cache
 def _table() -> dict[str, tuple[int, int]]:
-    text = resources.files("estimator").joinpath("data/quant_types.json").read_text("utf-8")
-    return {name: (row[0], row[1]) for name, row in json.loads(text)["types"].items()}
+    return {name: (row[0], row[1]) for name, row in _file()["types"].items()}
 
 
 def _row(quant_type: str) -> tuple[int, int]:
@@ -36,3 +42,14 @@ def bytes_per_element(quant_type: str) -> float:
     """Mean bytes of one element of `quant_type`. Raises UnknownName."""
     elements, size = _row(quant_type)
     return size / elements
+
+
+@cache
+def quant_types_by_id() -> dict[int, str]:
+    """GGUF's number of a tensor type -> its name."""
+    return {row[2]: name for name, row in _file()["types"].items()}
+
+
+def file_type_name(file_type: object) -> str:
+    """llama.cpp's name of `general.file_type` (15 -> "Q4_K_M"); "unknown" for one that is not known."""
+    return str(_file()["file_types"].get(str(file_type), "unknown"))

@@ -7,6 +7,7 @@ the last word of a name. Nothing in here reads a file or a clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +97,39 @@ class Workload:
     def longest_tokens(self) -> int:
         """Tokens that one sequence holds when its last token has been written."""
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
+
+
+WeightRole = Literal["embedding", "head", "matrix", "vector"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightGroup:
+    """Tensors of one role and one block type, added up.
+
+    `embedding` is gathered (one row a token), `head` is multiplied once per output, `matrix` once per
+    token, `vector` (norms, biases) is element-wise. A tied embedding is one group of role `head`.
+    """
+
+    role: WeightRole
+    quant_type: str
+    elements: int
+    size_bytes: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model with its weights typed: from the catalogue and a mixture, or from a GGUF header.
+
+    `file_bytes` is the size of the model file, None where only the tensors are known.
+    """
+
+    model: Model
+    quant: str
+    groups: tuple[WeightGroup, ...]
+    file_bytes: int | None = None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all tensors, without the file's header."""
+        return sum(group.size_bytes for group in self.groups)

@@ -7,11 +7,12 @@ theory adds up their bytes. The mixtures follow llama.cpp's `llama_tensor_get_ty
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from estimator.errors import EstimatorError
 from estimator.quants import block_bytes, block_elements
-from estimator.specs import Model, Tensor
+from estimator.specs import Model, ModelFile, Tensor, WeightGroup, WeightRole
 
 # Block types that a row must fall back to when its length is no multiple of 256 (llama-quant.cpp).
 _FALLBACK = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -48,6 +49,30 @@ def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
     return tuple(
         Tensor(name, shape, _type_of(name, shape, model, mixture)) for name, shape in _model_shapes(model, shapes(model))
     )
+
+
+def model_file(model: Model, mixture: str) -> ModelFile:
+    """`model` with its weights typed by `mixture`. Raises EstimatorError."""
+    return ModelFile(model, mixture, weight_groups(model_tensors(model, mixture), model.tied_embeddings))
+
+
+def weight_groups(tensors: Iterable[Tensor], tied: bool) -> tuple[WeightGroup, ...]:
+    """The tensors added up by role and block type, in order of first appearance."""
+    found: defaultdict[tuple[WeightRole, str], list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        found[_role(tensor, tied), tensor.quant_type].append(tensor)
+    return tuple(
+        WeightGroup(role, kind, sum(t.elements for t in group), sum(map(tensor_bytes, group)), len(group))
+        for (role, kind), group in found.items()
+    )
+
+
+def _role(tensor: Tensor, tied: bool) -> WeightRole:
+    if len(tensor.shape) == 1:
+        return "vector"
+    if tensor.name == "output.weight" or (tied and tensor.name == "token_embd.weight"):
+        return "head"
+    return "embedding" if tensor.name == "token_embd.weight" else "matrix"
 
 
 def _model_shapes(model: Model, block: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:

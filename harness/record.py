@@ -159,14 +159,14 @@ class Sample(NamedTuple):
     """The server's process tree at one instant; `cpu_s` is the CPU time used since it started.
 
     `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
-    memory, `anonymous_bytes` the rest of what is resident; `peak_bytes` the kernel's own high-water
+    memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell); `peak_bytes` the kernel's own high-water
     mark of resident memory, None where the kernel keeps none.
     """
 
     at_ns: int
     resident_bytes: int
-    file_bytes: int
-    anonymous_bytes: int
+    file_bytes: int | None
+    anonymous_bytes: int | None
     peak_bytes: int | None
     cpu_s: float
 

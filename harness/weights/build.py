@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
@@ -21,6 +22,10 @@ _FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K
 Progress = Callable[[int], None]
 
 
+# Part of the key of cached files: raise it when the contents change.
+BUILDER_VERSION = 1
+
+
 def write_model(path: Path, model: Model, mixture: str, seed: int, progress: Progress = lambda _: None) -> None:
     """Writes `model` typed as `mixture` to `path`; `progress` is told the bytes of each piece written.
 
@@ -28,6 +33,27 @@ def write_model(path: Path, model: Model, mixture: str, seed: int, progress: Pro
     exactly 0 and greedy decoding (over thousands of random logits) never picks them: no early end,
     and every token is a printable word. Peak memory is a few pieces of 16 MiB. Raises OSError.
     """
+    with _header(path, model, mixture, seed) as (writer, tensors):
+        assert writer.fout is not None
+        file = writer.fout[0]
+        for tensor in tensors:
+            for piece in _pieces(tensor, _is_head(tensor, model), seed):
+                file.write(piece.data)
+                progress(piece.nbytes)
+            writer.write_padding(file, tensor_bytes(tensor))
+
+
+def write_header(path: Path, model: Model, mixture: str) -> None:
+    """Writes the header alone and extends the file to its full size: holes, no data. Raises OSError."""
+    with _header(path, model, mixture, seed=0) as (writer, tensors):
+        assert writer.fout is not None
+        file = writer.fout[0]
+        padded = (-(-tensor_bytes(tensor) // writer.data_alignment) * writer.data_alignment for tensor in tensors)
+        file.truncate(file.tell() + sum(padded))
+
+
+@contextmanager
+def _header(path: Path, model: Model, mixture: str, seed: int) -> Iterator[tuple[gguf.GGUFWriter, tuple[Tensor, ...]]]:
     tensors = model_tensors(model, mixture)
     writer = gguf.GGUFWriter(path, arch=model.architecture)
     try:
@@ -40,13 +66,8 @@ def write_model(path: Path, model: Model, mixture: str, seed: int, progress: Pro
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         assert writer.fout is not None
-        file = writer.fout[0]
-        writer.write_padding(file, file.tell())
-        for tensor in tensors:
-            for piece in _pieces(tensor, _is_head(tensor, model), seed):
-                file.write(piece.data)
-                progress(piece.nbytes)
-            writer.write_padding(file, tensor_bytes(tensor))
+        writer.write_padding(writer.fout[0], writer.fout[0].tell())
+        yield writer, tensors
     finally:
         writer.close()
 

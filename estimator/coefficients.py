@@ -1,0 +1,184 @@
+"""The coefficient file: what calibration learned from measurements, as plain numbers that people can read.
+
+Owns the format (JSON, `format: 1`). The dataclasses below are the file, field by field:
+
+    {"format": 1, "fitted_at": "2026-11-23T15:00:00Z",
+     "machine": {"cpu": ..., "physical_cores": 2, "memory_total_bytes": ...,
+                 "bandwidth_bytes_per_s": null, "compute_flop_per_s": null},
+     "engine": {"name": "xllamacpp", "version": ..., "system_info": ...},
+     "records": {"journals": 1, "requests": 200, "cells": 40, "models": 5, "digest": "sha256:..."},
+     "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured"}},
+     "memory": {"anonymous_constant_bytes": 2.1e7, "anonymous_bytes_per_vocabulary_entry": 150,
+                "file_constant_bytes": 2e7, "repacked_types": ["Q4_0", "Q4_K"]},
+     "held_out": {"decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
+     "valid": {"weight_types": ["Q4_K"], "parameters": [5e8, 7.3e9], "depth_tokens": [0, 1024],
+               "prompt_tokens": [64, 512], "concurrency": 1},
+     "prior": {}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from estimator.errors import UnreadableFile
+from estimator.plain import from_plain, to_plain
+from estimator.theory.terms import shown
+
+FORMAT = 1
+DEFAULT_PATH = Path("results/coefficients.json")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedCoefficient:
+    """The price of one unit of a term of theory/terms.py, and what it stands on.
+
+    `origin` is "measured" where local records decided it, "prior" where the reference fit did.
+    """
+
+    seconds_per_unit: float
+    shown: str
+    cells: int = 0
+    origin: Literal["measured", "prior"] = "measured"
+
+
+def speed_coefficient(
+    name: str, seconds_per_unit: float, cells: int = 0, origin: Literal["measured", "prior"] = "measured"
+) -> SpeedCoefficient:
+    """The coefficient of the term `name` with its readable form. Raises KeyError for an unknown term."""
+    return SpeedCoefficient(seconds_per_unit, shown(name, seconds_per_unit), cells, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCoefficients:
+    """What the engine's own buffers leave out of a process's resident memory, and which types it repacks."""
+
+    anonymous_constant_bytes: float
+    anonymous_bytes_per_vocabulary_entry: float
+    file_constant_bytes: float
+    repacked_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How far predictions were off on groups that the fit had not seen.
+
+    `median` and `worst` are |predicted - measured| / measured. `relative_interval_90` = (low, high): in 90 of
+    100 cases the truth lies between predicted x (1 + low) and predicted x (1 + high); None where too few
+    groups were held out to say.
+    """
+
+    median: float
+    worst: float
+    groups: int
+    relative_interval_90: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMachine:
+    """The machine that was measured; its probes are None where they were not run."""
+
+    cpu: str
+    physical_cores: int
+    memory_total_bytes: int
+    bandwidth_bytes_per_s: float | None = None
+    compute_flop_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedEngine:
+    """The engine build that was measured; `system_info` lists its CPU features."""
+
+    name: str
+    version: str
+    system_info: str
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRecords:
+    """What the fit stands on: counts, and a digest of the records used."""
+
+    journals: int
+    requests: int
+    cells: int
+    models: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidRange:
+    """What was measured: a question outside these ranges is answered with a warning."""
+
+    weight_types: tuple[str, ...]
+    parameters: tuple[float, float]
+    depth_tokens: tuple[int, int]
+    prompt_tokens: tuple[int, int]
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """A whole coefficient file. `held_out` has the keys "decode", "prefill" and "memory", as far as they were fitted."""
+
+    fitted_at: str
+    machine: FittedMachine
+    engine: FittedEngine
+    records: FittedRecords
+    speed: dict[str, SpeedCoefficient]
+    memory: MemoryCoefficients | None
+    held_out: dict[str, HeldOut]
+    valid: ValidRange
+    prior: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+def time_s(speed: Mapping[str, SpeedCoefficient], amounts: Mapping[str, float]) -> float:
+    """Σ coefficient x amount over the terms of `amounts`, in seconds; a term that was never fitted counts 0."""
+    return sum(speed[name].seconds_per_unit * amount for name, amount in amounts.items() if name in speed)
+
+
+def read_coefficients(path: Path) -> Coefficients:
+    """The coefficients in `path`. Raises UnreadableFile."""
+    try:
+        plain = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UnreadableFile(f"cannot read coefficients {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UnreadableFile(f"{path} is not JSON ({error}): fit again with `python -m calibration fit`") from error
+    found = plain.get("format") if isinstance(plain, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise UnreadableFile(f"{path} has format {found}, newer than {FORMAT}: upgrade this program, or fit again")
+    if found != FORMAT:
+        raise UnreadableFile(f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`")
+    return from_plain(Coefficients, plain, str(path))
+
+
+def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coefficients | None:
+    """The coefficients in `given`, else in results/coefficients.json of the working directory, else None.
+
+    Raises UnreadableFile: a file that is named, or stands in its place, must be readable.
+    """
+    if given is None and not default.exists():
+        return None
+    return read_coefficients(given or default)
+
+
+def write_coefficients(path: Path, coefficients: Coefficients) -> None:
+    """Writes the file whole or not at all: a temporary name beside it, then a rename. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(coefficients_text(coefficients), "utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def coefficients_text(coefficients: Coefficients) -> str:
+    """The coefficient file as text, `format` first."""
+    plain = to_plain(coefficients)
+    return json.dumps({"format": plain.pop("format"), **plain}, indent=2, allow_nan=False) + "\n"

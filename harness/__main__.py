@@ -1,0 +1,194 @@
+"""The command line of the harness: the only place that prints. Commands are thin; work is in the modules beside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from estimator.errors import EstimatorError
+from harness.errors import HarnessError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+models_app = typer.Typer(no_args_is_help=True, help="Weight-free model files in the cache.")
+app.add_typer(models_app, name="models")
+
+OUT = Console()
+ERR = Console(stderr=True)
+INTERRUPTED = 130
+
+
+
+@app.command()
+def run(
+    model: Annotated[str | None, typer.Option(help="Names (comma-separated) from `models list`, or .gguf files.")] = None,
+    quant: Annotated[str, typer.Option(help="Weight types, comma-separated.")] = "q4_k_m",
+    backend: Annotated[str, typer.Option(help="llamacpp or simulated.")] = "llamacpp",
+    budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 4m).")] = None,
+    prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
+    depth: Annotated[str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Streams at once, comma-separated.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="A plan file (TOML) instead of these options.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of order and prompts.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Engine threads (default: physical cores).")] = None,
+    results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+    resume: Annotated[Path | None, typer.Option(help="A run's folder: measure only what it lacks.")] = None,
+    llama_server: Annotated[str | None, typer.Option(help="Your llama-server binary instead of the embedded engine.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="A llama.cpp server that already runs.")] = None,
+    port: Annotated[int, typer.Option(help="Port for the engine (default: a free one).")] = 0,
+    law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Measure: real prompts against a real engine, stored raw. Without options: Mistral 7B Q4_K_M, embedded."""
+    from harness import running
+    from harness.opening import Door
+    from harness.plan import checked, grid, read_plan, seconds
+
+    wanted = read_plan(plan) if plan else running.default_plan()
+    given = [prompt_tokens, output_tokens, depth, concurrency]
+    if any(given):
+        defaults = ("64,256", "32", "0", "1")
+        wanted = replace(wanted, shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True))))
+    if not plan:
+        wanted = replace(
+            wanted, backend=backend, quants=tuple(quant.split(",")), models=tuple(model.split(",")) if model else (),
+            repeats=repeats, seed=seed, threads=threads, budget_s=seconds(budget) if budget else wanted.budget_s,
+        )  # fmt: skip
+    door = Door(llama_server, base_url, port, law)
+    folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, resume, ERR)))
+    _print_run(folder, as_json)
+    if not as_json:
+        OUT.print(f"results: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="A run's folder or journal.")],
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    errors: Annotated[bool, typer.Option(help="Failed requests with their errors.")] = False,
+) -> None:
+    """Print a stored run again."""
+    from harness.journal import find_journals, read_record
+    from harness.render import show_errors
+
+    for journal in find_journals([path]):
+        _print_run(journal, as_json)
+        if errors:
+            show_errors(OUT, read_record(journal))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Say what this machine has and what a run would use."""
+    from harness.doctor import examine
+
+    found = asyncio.run(examine())
+    if as_json:
+        _print_json(found)
+        return
+    for name, value in found.items():
+        OUT.print(f"{name.replace('_', ' '):22} {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+@models_app.command("list")
+def models_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the catalogue, with the model files that are built."""
+    from harness.doctor import catalogue_rows
+    from harness.render import show_models
+
+    rows = catalogue_rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        show_models(OUT, rows)
+
+
+@models_app.command("build")
+def models_build(
+    model: Annotated[str, typer.Argument(help="Name from `models list`.")],
+    quant: Annotated[str, typer.Option(help="Weight type.")] = "q4_k_m",
+    seed: Annotated[int, typer.Option(help="Seed of the random blocks.")] = 1,
+) -> None:
+    """Build a weight-free model file, if it is not there."""
+    from estimator.catalog import find_mixture, find_model
+    from harness.progress import ProgressBar
+    from harness.weights.store import Store
+
+    found, mixture, store = find_model(model), find_mixture(quant), Store()
+    with ProgressBar(ERR) as bar:
+        path = store.build(found, mixture, seed, bar.building(found.name, store.size_bytes(found, mixture)))
+    OUT.print(f"{path} ({path.stat().st_size:,} bytes)", markup=False, highlight=False, soft_wrap=True)
+
+
+@models_app.command("remove")
+def models_remove(
+    model: Annotated[str | None, typer.Argument(help="Name from `models list`; without it, all files.")] = None,
+) -> None:
+    """Remove built model files."""
+    from estimator.catalog import find_model
+    from harness.weights.store import Store
+
+    store = Store()
+    prefix = f"{find_model(model).name.replace(':', '-')}-" if model else ""
+    store.clean()
+    freed = sum(store.remove(path) for path in store.files() if path.name.startswith(prefix))
+    OUT.print(f"freed {freed / 1e9:.2f} GB in {store.folder}", highlight=False, soft_wrap=True)
+
+
+def _print_run(path: Path, as_json: bool) -> None:
+    from harness.journal import read_record
+    from harness.render import show_run
+    from harness.summary import as_json as summary_json
+
+    record = read_record(path)
+    if as_json:
+        _print_json(summary_json(record))
+    else:
+        show_run(OUT, record)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise HarnessError(f"{text!r} is no list of whole numbers: write 64,256") from None
+
+
+async def _interruptible(work: Any) -> Path:
+    """Runs `work`; Ctrl-C and SIGTERM cancel it, so that engines end and the journal is closed."""
+    task = asyncio.ensure_future(work)
+    if sys.platform != "win32":
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, task.cancel)
+    return await task
+
+
+def main() -> None:
+    """Runs the command line; errors become one line and their exit status."""
+    try:
+        app()
+    except (HarnessError, EstimatorError) as error:
+        if "--debug" in sys.argv:
+            raise
+        ERR.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_status)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

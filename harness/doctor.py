@@ -1,0 +1,70 @@
+"""What this machine has and what a run would use."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from typing import Any
+
+import psutil
+
+from estimator.catalog import models
+from harness.choose import default_model
+from harness.errors import HarnessError
+from harness.host import probes, this_host
+from harness.opening import engine_options
+from harness.plan import Plan
+from harness.weights.store import Store
+
+GIB = 2**30
+
+
+async def examine() -> dict[str, Any]:
+    """Facts by name, as text with units."""
+    plan, store, host = Plan(), Store(), this_host()
+    options = engine_options(plan, "")
+    measured = probes(options.threads)
+    memory = psutil.virtual_memory()
+    try:
+        model, why = await default_model(plan.quants[0], plan, store)
+        would = f"{model.name} {plan.quants[0]}" + (f" ({why})" if why else "")
+    except HarnessError as error:
+        would = f"nothing: {error}"
+    return {
+        "cpu": f"{host.cpu}, {host.physical_cores} cores, {host.logical_cores} threads",
+        "memory": f"{memory.total / GIB:.1f} GiB, {memory.available / GIB:.1f} GiB available",
+        "system": f"{host.system}, Python {host.python}",
+        "read_bandwidth": f"{(measured.read_bytes_per_s or 0) / 1e9:.1f} GB/s with {options.threads} threads",
+        "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s (F32, BLAS)",
+        "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
+        "steal_since_boot": "unknown" if measured.steal_share is None else f"{measured.steal_share:.1%}",
+        "embedded_engine": _engine(),
+        "llama-server_on_path": shutil.which("llama-server") or "none",
+        "model_files": f"{len(store.files())} in {store.folder}",
+        "a_run_would_measure": would,
+        "with": f"{options.threads} threads, {options.slots} slots of {options.context_tokens // options.slots} tokens",
+    }
+
+
+def _engine() -> str:
+    try:
+        return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed: pip install 'llm-yardstick[embedded]'"
+
+
+def catalogue_rows() -> list[dict[str, Any]]:
+    """The catalogue: name, parameters, size by weight type in bytes, files built."""
+    store = Store()
+    built = [path.name for path in store.files()]
+    return [
+        {
+            "name": model.name,
+            "title": model.title,
+            "parameters": model.parameters,
+            "q4_k_m_bytes": store.size_bytes(model, "Q4_K_M"),
+            "f16_bytes": store.size_bytes(model, "F16"),
+            "built": [name for name in built if name.startswith(f"{model.name.replace(':', '-')}-")],
+        }
+        for model in models()
+    ]

@@ -1,0 +1,110 @@
+"""What is still missing of a plan for one model: which cells, and whether the budget allows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.metrics import is_settled, known, tpot_s, ttft_s
+from harness.plan import Plan, Shape
+from harness.record import Cell, Request
+
+GIVE_UP_AFTER = 3
+
+
+@dataclass
+class Speed:
+    """The latest prefill and decode speeds seen, to guess what a visit will take; None before any."""
+
+    prefill_s_per_token: float | None = None
+    decode_s_per_token: float | None = None
+
+    def learn(self, request: Request) -> None:
+        """Takes a finished request into account."""
+        fresh = request.cell.prompt_tokens if request.phase != "prime" else request.cell.depth_tokens
+        first, gap = ttft_s(request), tpot_s(request)
+        if first is not None and fresh >= 16:
+            self.prefill_s_per_token = first / fresh
+        if gap is not None:
+            self.decode_s_per_token = gap
+
+    def visit_s(self, cell: Cell, primed: bool) -> float:
+        """Expected seconds of one visit; 0 where no speed is known yet."""
+        fresh = (cell.prompt_tokens + (0 if primed else cell.depth_tokens)) * cell.concurrency
+        return fresh * (self.prefill_s_per_token or 0) + cell.output_tokens * (self.decode_s_per_token or 0)
+
+
+@dataclass
+class Goal:
+    """The cells of one model, what was counted of each, and the budget."""
+
+    plan: Plan
+    cells: tuple[Cell, ...]
+    budget_s: float
+    spent_s: float = 0.0
+    speed: Speed = field(default_factory=Speed)
+    counted: dict[Cell, list[Request]] = field(default_factory=dict)
+    failures: dict[Cell, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan, model: str, quant: str, budget_s: float, past: Iterable[Request]) -> Goal:
+        """The goal for `model`, with the requests of earlier sittings taken into account."""
+        cells = tuple(_cell(plan.backend, model, quant, shape) for shape in plan.shapes)
+        goal = cls(plan, cells, budget_s)
+        for request in past:
+            if (request.cell.model, request.cell.quant) == (model, quant):
+                goal.take(request)
+                goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9 / request.cell.concurrency
+        # Failures of an earlier sitting do not count against this one.
+        goal.failures.clear()
+        return goal
+
+    def take(self, request: Request) -> None:
+        """Counts a finished request."""
+        if request.error is not None:
+            self.failures[request.cell] = self.failures.get(request.cell, 0) + 1
+            return
+        self.speed.learn(request)
+        if request.phase == "counted":
+            self.counted.setdefault(request.cell, []).append(request)
+            self.failures.pop(request.cell, None)
+
+    def missing(self) -> list[Cell]:
+        """Cells that are wanted and not given up, in plan order."""
+        return [cell for cell in self.cells if not self._enough(cell) and self.failures.get(cell, 0) < GIVE_UP_AFTER]
+
+    def affordable(self, cell: Cell, primed: bool) -> bool:
+        """Whether a visit fits the rest of the budget. A fixed number of repeats has no budget."""
+        return self.plan.repeats is not None or self.spent_s + self.speed.visit_s(cell, primed) <= self.budget_s
+
+    def share(self) -> float:
+        """How much of the work is done, 0 to 1."""
+        if self.plan.repeats is not None:
+            done = sum(min(len(self.counted.get(cell, ())), self.plan.repeats) for cell in self.cells)
+            return done / (self.plan.repeats * len(self.cells))
+        settled = 1 - len(self.missing()) / len(self.cells)
+        return min(1.0, max(settled, self.spent_s / self.budget_s))
+
+    def left_s(self) -> float | None:
+        """Seconds still to go at most; None where the count of repeats and no speed decides."""
+        if self.plan.repeats is None:
+            return max(0.0, self.budget_s - self.spent_s)
+        if self.speed.decode_s_per_token is None:
+            return None
+        wanted = self.plan.repeats
+        return sum(
+            self.speed.visit_s(cell, primed=True) * max(0, wanted - len(self.counted.get(cell, ()))) for cell in self.cells
+        )
+
+    def _enough(self, cell: Cell) -> bool:
+        done = self.counted.get(cell, [])
+        if self.plan.repeats is not None:
+            return len(done) >= self.plan.repeats
+        values = (known(ttft_s(r) for r in done), known(tpot_s(r) for r in done))
+        return all(is_settled(value, self.plan.target) for value in values)
+
+
+def _cell(backend: str, model: str, quant: str, shape: Shape) -> Cell:
+    return Cell(
+        backend, model, quant, shape.prompt_tokens, shape.output_tokens, shape.depth_tokens, shape.concurrency
+    )

@@ -1,0 +1,133 @@
+"""Metrics: pure functions from the record to numbers. The definitions are in README.md, "What the words mean"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from harness.record import Cell, Record, Request, Sample
+
+NS = 1e-9
+
+
+def ttft_s(request: Request) -> float | None:
+    """First wire instant that carries a generated token, minus sent. None where no token came."""
+    return (request.chunks[0].wire_ns - request.sent_ns) * NS if request.chunks else None
+
+
+def e2e_s(request: Request) -> float | None:
+    """Last token's wire instant, minus sent. None where no token came."""
+    return (request.chunks[-1].wire_ns - request.sent_ns) * NS if request.chunks else None
+
+
+def tpot_s(request: Request) -> float | None:
+    """(last token - first chunk) / (output tokens - tokens in the first chunk), in seconds per token.
+
+    Tokens are the server's count, never the number of chunks; None where the server gave no count
+    or everything came in one chunk.
+    """
+    first = request.chunks[0].tokens if request.chunks else None
+    total = request.usage.output_tokens
+    if first is None or total is None or total <= first:
+        return None
+    return (request.chunks[-1].wire_ns - request.chunks[0].wire_ns) * NS / (total - first)
+
+
+def itl_s(requests: Iterable[Request]) -> list[float]:
+    """The real gaps between arrivals, pooled over requests, in seconds."""
+    return [
+        (later.wire_ns - earlier.wire_ns) * NS
+        for request in requests
+        for earlier, later in zip(request.chunks, request.chunks[1:], strict=False)
+    ]
+
+
+def lateness_s(requests: Iterable[Request]) -> list[float]:
+    """Delivered minus wire of every chunk: what the client costs, in seconds."""
+    return [(chunk.delivered_ns - chunk.wire_ns) * NS for request in requests for chunk in request.chunks]
+
+
+def closure_s(request: Request) -> float | None:
+    """E2E minus the server's own prefill and decode: transport and queueing. None where the server keeps no time."""
+    total, timings = e2e_s(request), request.timings
+    if total is None or timings.prefill_s is None or timings.decode_s is None:
+        return None
+    return total - timings.prefill_s - timings.decode_s
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The `share` quantile by nearest rank; None where fewer than 1/(1 - share) values stand behind it."""
+    if not values or len(values) * (1 - share) < 1 - 1e-9:
+        return None
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, math.ceil(share * len(ranked)) - 1)]
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % confidence interval of the median from order statistics; None under 6 values.
+
+    The widest symmetric pair of ranks whose binomial coverage is at least 95 % (Conover, Practical
+    Nonparametric Statistics, 3.2).
+    """
+    n = len(values)
+    if n < 6:
+        return None
+    ranked = sorted(values)
+    rank, outside = 0, 2 * 0.5**n
+    while outside + 2 * math.comb(n, rank + 1) * 0.5**n <= 0.05:
+        rank += 1
+        outside += 2 * math.comb(n, rank) * 0.5**n
+    return ranked[rank], ranked[n - 1 - rank]
+
+
+def is_settled(values: Sequence[float], target: float) -> bool:
+    """Whether the 95 % interval of the median lies within `target` (relative) of the median."""
+    interval = median_interval(values)
+    if interval is None:
+        return False
+    middle = median(values)
+    return max(interval[1] - middle, middle - interval[0]) <= target * middle
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """Highest values over a subject's samples, in bytes; each component's own peak. None: not told."""
+
+    resident_bytes: int
+    file_bytes: int | None
+    anonymous_bytes: int | None
+
+
+def peak(samples: Iterable[Sample]) -> Peak | None:
+    """Peak memory of the sampled process tree, None without samples. The kernel's high-water mark counts."""
+    listed = list(samples)
+    if not listed:
+        return None
+    return Peak(
+        max(max(s.resident_bytes, s.peak_bytes or 0) for s in listed),
+        _highest(s.file_bytes for s in listed),
+        _highest(s.anonymous_bytes for s in listed),
+    )
+
+
+def _highest(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known else None
+
+
+def counted(record: Record) -> dict[tuple[str, Cell], list[Request]]:
+    """The counted requests without error, by subject and cell, in order of first appearance."""
+    groups: dict[tuple[str, Cell], list[Request]] = {}
+    for request in record.requests:
+        if request.phase == "counted":
+            group = groups.setdefault((request.subject_id, request.cell), [])
+            if request.error is None:
+                group.append(request)
+    return groups
+
+
+def known(values: Iterable[float | None]) -> list[float]:
+    """The values that are not None."""
+    return [value for value in values if value is not None]

@@ -1,0 +1,97 @@
+"""A whole run, from what was asked to a finished journal: new, or resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import __version__
+from harness.choose import default_model
+from harness.errors import BadResults, HarnessError
+from harness.host import probes, this_host
+from harness.journal import Journal, read_record
+from harness.opening import Door, Target, engine_options, resolve
+from harness.plan import Plan, plan_from
+from harness.progress import ProgressBar
+from harness.record import Record, RunHeader
+from harness.run import Runner, results_folder
+from harness.weights.store import Store
+
+BACKENDS = ("llamacpp", "simulated")
+
+
+def default_plan() -> Plan:
+    """What a run without options does."""
+    return Plan()
+
+
+async def run(plan: Plan, door: Door, results: Path, resume: Path | None, console: Console) -> Path:
+    """Runs `plan`, or what an earlier run at `resume` lacks; returns the run's folder. Raises HarnessError."""
+    with ProgressBar(console) as bar:
+        if resume is not None:
+            past = read_record(resume)
+            plan, door = _as_before(past)
+            folder = resume if resume.is_dir() else resume.parent
+        else:
+            plan = await _with_models(plan, door, bar)
+            past, folder = None, Path()
+        targets = tuple(resolve(name, quant) for name in plan.models for quant in _quants(name, plan))
+        if past is None:
+            header = _header(plan, door, targets, results)
+            folder = results / header.run_id
+            past = Record(header)
+            with Journal(folder) as journal:
+                journal.append(header)
+        bar.note(f"results go to {folder}")
+        with Journal(folder) as journal:
+            try:
+                await Runner(plan, targets, door, journal, past, bar, time.perf_counter_ns).run()
+            except (asyncio.CancelledError, HarnessError):
+                bar.note(f"stopped; nothing measured is lost. Go on with: python -m harness run --resume {folder}")
+                raise
+    return folder
+
+
+async def _with_models(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
+    if plan.backend not in BACKENDS:
+        raise HarnessError(f"unknown back end {plan.backend!r}: choose one of {', '.join(BACKENDS)}")
+    if plan.models:
+        return plan
+    if door.base_url or plan.backend == "simulated":
+        return replace(plan, models=("mistral:7b",))
+    bar.note("asking the engine what fits this machine")
+    model, why = await default_model(plan.quants[0], plan, Store())
+    if why:
+        bar.note(why)
+    return replace(plan, models=(model.name,))
+
+
+def _quants(name: str, plan: Plan) -> tuple[str, ...]:
+    return plan.quants[:1] if name.endswith(".gguf") else plan.quants
+
+
+def _header(plan: Plan, door: Door, targets: tuple[Target, ...], results: Path) -> RunHeader:
+    started = datetime.now(UTC)
+    threads = engine_options(plan, "").threads
+    stamp = started.strftime("%Y%m%d-%H%M%S")
+    return RunHeader(
+        run_id=results_folder(results, stamp, plan, targets).name,
+        started_at=started.isoformat(timespec="seconds"),
+        harness_version=__version__,
+        host=this_host(),
+        probes=probes(threads),
+        settings={"plan": asdict(plan), "door": asdict(door)},
+    )
+
+
+def _as_before(past: Record) -> tuple[Plan, Door]:
+    settings = past.header.settings
+    try:
+        return plan_from(settings["plan"], past.path), Door(**settings["door"])
+    except (KeyError, TypeError) as error:
+        raise BadResults(f"{past.path} does not say how it was run ({error}): it cannot be resumed") from error

@@ -1,0 +1,104 @@
+"""Reasons to distrust a cell, each in words with what to do. Pure: from the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from harness.metrics import closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
+from harness.record import Request, Sample
+
+Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "FAILED"]
+
+SPREAD_LIMIT = 0.15
+CPU_SHARE_LIMIT = 0.9
+LATENESS_LIMIT = 0.05
+CLOSURE_LIMIT = 0.02
+CLOSURE_FLOOR_S = 0.010
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a cell counts, and why not."""
+
+    word: Word
+    reasons: tuple[str, ...] = ()
+
+
+def cell_verdict(requests: Sequence[Request], failed: int, samples: Sequence[Sample], threads: int | None) -> Verdict:
+    """The verdict on one cell from its counted requests, its failures and the samples of its engine."""
+    if not requests:
+        return Verdict("FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",))
+    if late := _client_bound(requests):
+        return Verdict("CLIENT-BOUND", (late,))
+    reasons = [
+        *_too_few(requests),
+        *_spread("TTFT", known(ttft_s(r) for r in requests)),
+        *_spread("TPOT", known(tpot_s(r) for r in requests)),
+        *_cache(requests),
+        *_closure(requests),
+        *_cpu_share(requests, samples, threads),
+        *([f"{failed} more requests failed: see `harness show --errors`"] if failed else []),
+    ]
+    return Verdict("NOISY" if reasons else "VALID", tuple(reasons))
+
+
+def _client_bound(requests: Sequence[Request]) -> str | None:
+    late, tpot = percentile(lateness_s(requests), 0.99), known(tpot_s(r) for r in requests)
+    if late is None or not tpot or late <= LATENESS_LIMIT * median(tpot):
+        return None
+    return f"the client took {late * 1e3:.1f} ms (p99) to take up a chunk, over 5 % of TPOT: free the client's CPU"
+
+
+def _too_few(requests: Sequence[Request]) -> list[str]:
+    return ["one repeat only, spread unknown: give a larger --budget"] if len(requests) < 2 else []
+
+
+def _spread(name: str, values: Sequence[float]) -> list[str]:
+    """Interquartile range (the range under 4 values) over the median, against 15 %."""
+    if len(values) < 2:
+        return []
+    ranked = sorted(values)
+    cut = len(ranked) // 4
+    spread = (ranked[-1 - cut] - ranked[cut]) / median(ranked)
+    if spread <= SPREAD_LIMIT:
+        return []
+    return [f"{name} spreads over {spread:.0%} of its median: something else used the machine; measure again when it is quiet"]
+
+
+def _cache(requests: Sequence[Request]) -> list[str]:
+    wrong = [r for r in requests if r.usage.cached_tokens is not None and r.usage.cached_tokens != r.cell.depth_tokens]
+    if not wrong:
+        return []
+    got, wanted = wrong[0].usage.cached_tokens, wrong[0].cell.depth_tokens
+    return [f"{len(wrong)} requests found {got} tokens in the cache where {wanted} were meant"]
+
+
+def _closure(requests: Sequence[Request]) -> list[str]:
+    open_s, total_s = known(closure_s(r) for r in requests), known(e2e_s(r) for r in requests)
+    if not open_s or requests[0].cell.concurrency > 1:
+        return []
+    gap = median(open_s)
+    if abs(gap) <= max(CLOSURE_LIMIT * median(total_s), CLOSURE_FLOOR_S):
+        return []
+    return [f"client and engine disagree by {gap * 1e3:.0f} ms on how long a request took"]
+
+
+def _cpu_share(requests: Sequence[Request], samples: Sequence[Sample], threads: int | None) -> list[str]:
+    """CPU that the engine got, over what its busy threads would take; less means that others took it."""
+    if threads is None:
+        return []
+    shares = known(_request_share(r, samples, threads) for r in requests)
+    if not shares or median(shares) >= CPU_SHARE_LIMIT:
+        return []
+    return [f"the engine got {median(shares):.0%} of the CPU that its {threads} threads wanted: close what else runs"]
+
+
+def _request_share(request: Request, samples: Sequence[Sample], threads: int) -> float | None:
+    inside = [s for s in samples if request.sent_ns <= s.at_ns <= request.ended_ns]
+    if len(inside) < 5:
+        return None
+    wall_s = (inside[-1].at_ns - inside[0].at_ns) * 1e-9
+    return (inside[-1].cpu_s - inside[0].cpu_s) / (wall_s * threads)

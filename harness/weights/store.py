@@ -1,0 +1,109 @@
+"""The cache of weight-free model files: built once, under a content key, in the user's cache directory."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from estimator.specs import Model
+from estimator.tensors import model_tensors, tensor_bytes
+from harness.errors import HarnessError, NotEnoughRoom
+from harness.weights.build import BUILDER_VERSION, Progress, write_header, write_model
+
+_SPARE_BYTES = 256 * 2**20
+_HEADER_ALLOWANCE_BYTES = 32 * 2**20
+
+
+def cache_folder() -> Path:
+    """Where model files are kept: $YARDSTICK_CACHE, or the user's cache directory."""
+    return Path(os.environ.get("YARDSTICK_CACHE") or platformdirs.user_cache_dir("llm-yardstick")) / "models"
+
+
+class Store:
+    """Weight-free model files in one folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+
+    def path(self, model: Model, mixture: str, seed: int = 1) -> Path:
+        """Where the file of this model, mixture and seed is or would be. The key changes with its contents."""
+        contents = json.dumps([BUILDER_VERSION, asdict(model), mixture, seed], sort_keys=True)
+        key = hashlib.sha256(contents.encode()).hexdigest()[:12]
+        return self.folder / f"{model.name.replace(':', '-')}-{mixture}-{key}.gguf"
+
+    def files(self) -> list[Path]:
+        """The finished files."""
+        return sorted(self.folder.glob("*.gguf")) if self.folder.is_dir() else []
+
+    def size_bytes(self, model: Model, mixture: str) -> int:
+        """Bytes of the tensors; the file has a header of a few MB more."""
+        return sum(tensor_bytes(tensor) for tensor in model_tensors(model, mixture))
+
+    def missing_bytes(self, model: Model, mixture: str) -> int:
+        """Bytes of disk that are lacking to build the file; 0 where it fits or is there."""
+        if self.path(model, mixture).exists():
+            return 0
+        need = self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES + _SPARE_BYTES
+        return max(0, need - shutil.disk_usage(_existing_parent(self.folder)).free)
+
+    def build(self, model: Model, mixture: str, seed: int = 1, progress: Progress = lambda _: None) -> Path:
+        """The file, built where it is not there. Raises NotEnoughRoom, HarnessError.
+
+        It is written under a temporary name and renamed, so that no other run meets half a file.
+        """
+        path = self.path(model, mixture, seed)
+        if path.exists():
+            return path
+        if lacking := self.missing_bytes(model, mixture):
+            raise NotEnoughRoom(
+                f"{path.name} needs {lacking / 1e9:.1f} GB more disk in {self.folder}: free some, set YARDSTICK_CACHE, "
+                "or choose a smaller --model or --quant"
+            )
+        part = self._part(path)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_model(part, model, mixture, seed, progress)
+            part.replace(path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NotEnoughRoom(f"the disk filled up while {path.name} was built; nothing was kept") from error
+            raise HarnessError(f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def sparse(self, model: Model, mixture: str) -> Path:
+        """A file with the true header and size and no data on disk, for the engine's dry run. The caller removes it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self._part(self.path(model, mixture))
+        write_header(path, model, mixture)
+        return path
+
+    def remove(self, path: Path) -> int:
+        """Removes one file; returns its bytes."""
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
+    def clean(self) -> None:
+        """Removes parts that dead builders left."""
+        for part in self.folder.glob(".*.part") if self.folder.is_dir() else []:
+            if not psutil.pid_exists(int(part.suffixes[-2][1:])):
+                part.unlink(missing_ok=True)
+
+    def _part(self, path: Path) -> Path:
+        return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _existing_parent(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
