@@ -82,7 +82,12 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One request shape: `depth_tokens` already in the cache, then a prompt, then the output."""
+    """One request shape: `depth_tokens` already in the cache, then a prompt, then the output.
+
+    `concurrency` such requests run at once, each in its own part of the cache: `context_tokens` is the
+    room of one of them (Ollama's num_ctx; llama.cpp's n_ctx is that times `concurrency`), None for just
+    enough. `ubatch_tokens` is the engine's micro-batch, `kv_type` the GGML type of keys and values.
+    """
 
     prompt_tokens: int
     output_tokens: int

@@ -29,18 +29,18 @@ INTERRUPTED = 130
 @app.command()
 def run(
     model: Annotated[str | None, typer.Option(help="Names (comma-separated) from `models list`, or .gguf files.")] = None,
-    quant: Annotated[str, typer.Option(help="Weight types, comma-separated.")] = "q4_k_m",
-    backend: Annotated[str, typer.Option(help="llamacpp or simulated.")] = "llamacpp",
+    quant: Annotated[str | None, typer.Option(help="Weight types, comma-separated (default q4_k_m).")] = None,
+    backend: Annotated[str | None, typer.Option(help="llamacpp (default) or simulated.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 4m).")] = None,
     prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
     depth: Annotated[str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")] = None,
     concurrency: Annotated[str | None, typer.Option(help="Streams at once, comma-separated.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="A plan file (TOML) instead of these options.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of order and prompts.")] = 1,
+    plan: Annotated[Path | None, typer.Option(help="A plan file (TOML); other options override it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of order and prompts.")] = None,
     threads: Annotated[int | None, typer.Option(help="Engine threads (default: physical cores).")] = None,
-    results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results/local"),
     resume: Annotated[Path | None, typer.Option(help="A run's folder: measure only what it lacks.")] = None,
     llama_server: Annotated[str | None, typer.Option(help="Your llama-server binary instead of the embedded engine.")] = None,
     base_url: Annotated[str | None, typer.Option(help="A llama.cpp server that already runs.")] = None,
@@ -59,11 +59,12 @@ def run(
     if any(given):
         defaults = ("64,256", "32", "0", "1")
         wanted = replace(wanted, shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True))))
-    if not plan:
-        wanted = replace(
-            wanted, backend=backend, quants=tuple(quant.split(",")), models=tuple(model.split(",")) if model else (),
-            repeats=repeats, seed=seed, threads=threads, budget_s=seconds(budget) if budget else wanted.budget_s,
-        )  # fmt: skip
+    chosen = {
+        "backend": backend, "quants": tuple(quant.split(",")) if quant else None, "repeats": repeats, "seed": seed,
+        "models": tuple(model.split(",")) if model else None, "threads": threads,
+        "budget_s": seconds(budget) if budget else None,
+    }  # fmt: skip
+    wanted = replace(wanted, **{name: value for name, value in chosen.items() if value is not None})
     door = Door(llama_server, base_url, port, law)
     folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, resume, ERR)))
     _print_run(folder, as_json)

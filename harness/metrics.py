@@ -57,6 +57,16 @@ def closure_s(request: Request) -> float | None:
     return total - timings.prefill_s - timings.decode_s
 
 
+# Engines with a sliding window lose a token of a cached context now and then.
+_CACHE_TOLERANCE_TOKENS = 8
+
+
+def cached_as_meant(request: Request) -> bool:
+    """Whether the server found as many tokens in its cache as the cell means (8 fewer are tolerated), or did not say."""
+    found = request.usage.cached_tokens
+    return found is None or 0 <= request.cell.depth_tokens - found <= _CACHE_TOLERANCE_TOKENS
+
+
 def percentile(values: Sequence[float], share: float) -> float | None:
     """The `share` quantile by nearest rank; None where fewer than 1/(1 - share) values stand behind it."""
     if not values or len(values) * (1 - share) < 1 - 1e-9:

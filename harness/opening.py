@@ -100,6 +100,13 @@ def depths(shapes: tuple[Shape, ...]) -> list[int]:
     return sorted({shape.depth_tokens for shape in shapes} - {0})
 
 
+def prepare(target: Target, plan: Plan, door: Door, building: Progress) -> Target:
+    """The target with its model file, built where an engine of ours needs one. Raises NotEnoughRoom, HarnessError."""
+    if target.path is not None or target.model is None or door.base_url or plan.backend == "simulated":
+        return target
+    return replace(target, path=Store().build(target.model, target.quant, progress=building))
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A back end that answers. `pid` is the process to sample; `log` holds the engine's own words, where it is ours."""
@@ -111,10 +118,10 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    target: Target, plan: Plan, door: Door, log: Path, clock: Clock, building: Progress = lambda _: None
+    target: Target, plan: Plan, door: Door, log: Path, clock: Clock
 ) -> AsyncIterator[Opened]:
-    """A running back end with the target loaded, closed on leaving. Raises HarnessError."""
-    async with _engine(target, plan, door, log, building) as (url, known):
+    """A running back end with the (prepared) target loaded, closed on leaving. Raises HarnessError."""
+    async with _engine(target, plan, door, log) as (url, known):
         wire = Wire(url, clock)
         try:
             yield Opened(LlamaServer(wire, known), known.pid, log if log.exists() else None)
@@ -124,7 +131,7 @@ async def opened(
 
 @asynccontextmanager
 async def _engine(
-    target: Target, plan: Plan, door: Door, log: Path, building: Progress
+    target: Target, plan: Plan, door: Door, log: Path
 ) -> AsyncIterator[tuple[str, Facts]]:
     known = Facts("llama.cpp", "", "", {}, target.facts, {}, None, 1, 0)
     if door.base_url:
@@ -137,8 +144,9 @@ async def _engine(
             said = {"law": door.law or "default"}
             yield engine.url, replace(known, engine="simulated", engine_version="1", options=said)
     else:
-        path = target.path or Store().build(_catalogued(target), target.quant, progress=building)
-        options = engine_options(plan, str(path), door.port)
+        if target.path is None:
+            raise HarnessError(f"{target.name} has no model file: prepare it first")
+        options = engine_options(plan, str(target.path), door.port)
         if door.port:
             require_free_port(door.port)
         starter = server_binary(door.llama_server, options, log) if door.llama_server else embedded_engine(options, log)
@@ -157,9 +165,3 @@ def _told(known: Facts, engine: RunningEngine, options: EngineOptions, own: bool
         memory=buffers(engine.log),
         pid=engine.pid,
     )
-
-
-def _catalogued(target: Target) -> Model:
-    if target.model is None:
-        raise HarnessError(f"{target.name} is not in the catalogue and has no file")
-    return target.model

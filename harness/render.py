@@ -19,9 +19,9 @@ def show_run(console: Console, record: Record) -> None:
     _say(console, _headline(record.header))
     for entry in loaded(record):
         _say(console, _engine_line(entry))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, style in _COLUMNS:
-        table.add_column(name, justify="left" if name == "verdict" else "right", style=style, no_wrap=name != "verdict")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     listed = rows(record)
     several = len({(row.cell.model, row.cell.quant) for row in listed}) > 1
     previous = None
@@ -29,7 +29,7 @@ def show_run(console: Console, record: Record) -> None:
         if several and (row.cell.model, row.cell.quant) != previous:
             previous = (row.cell.model, row.cell.quant)
             table.add_section()
-            table.add_row(f"[b]{row.cell.model}[/b]", *[""] * 2, f"[b]{row.cell.quant}[/b]")
+            table.add_row(*[""] * 9, f"{row.cell.model} {row.cell.quant}")
         table.add_row(*_cells(row))
     console.print(table)
     for row in listed:
@@ -38,15 +38,12 @@ def show_run(console: Console, record: Record) -> None:
             _say(console, f"{row.verdict.word} {c.model} {c.quant} {c.prompt_tokens}/{c.output_tokens} at {c.depth_tokens}: {reason}")
     _say(
         console,
-        "prompt, output, depth: tokens. TTFT: seconds, median. prefill: prompt tokens / TTFT. TPOT: ms a token, median "
-        "[95 % interval of the median, from 6 requests on]. decode: tokens/s of one stream. n: requests counted.",
+        "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "
+        "±: half width of the 95 % interval of TPOT's median (? under 6 requests); decode/s: tokens/s of one stream.",
     )
 
 
-_COLUMNS = (
-    ("prompt", ""), ("output", ""), ("depth", ""), ("n", ""), ("TTFT s", ""), ("prefill t/s", ""),
-    ("TPOT ms", ""), ("decode t/s", ""), ("verdict", ""),
-)  # fmt: skip
+_COLUMNS = ("prompt", "output", "depth", "n", "TTFT s", "prefill/s", "TPOT ms", "±", "decode/s", "verdict")
 
 
 def _cells(row: Row) -> list[str]:
@@ -58,17 +55,17 @@ def _cells(row: Row) -> list[str]:
         str(row.requests),
         f"{row.ttft_s.median:.3f}" if row.ttft_s else "-",
         _number(row.prefill_tokens_per_s),
-        _spread_ms(row.tpot_s),
+        f"{row.tpot_s.median * 1e3:.1f}" if row.tpot_s else "-",
+        _half_width(row.tpot_s),
         _number(row.decode_tokens_per_s),
         row.verdict.word,
     ]
 
 
-def _spread_ms(value: Spread | None) -> str:
-    if value is None:
-        return "-"
-    around = f" [{value.interval[0] * 1e3:.1f}, {value.interval[1] * 1e3:.1f}]" if value.interval else ""
-    return f"{value.median * 1e3:.1f}{around}"
+def _half_width(value: Spread | None) -> str:
+    if value is None or value.interval is None:
+        return "?"
+    return f"{max(value.interval[1] - value.median, value.median - value.interval[0]) / value.median:.0%}"
 
 
 def _number(value: float | None) -> str:
@@ -110,7 +107,7 @@ def _say(console: Console, text: str) -> None:
 
 def show_models(console: Console, entries: list[dict[str, Any]]) -> None:
     """The catalogue with sizes, and the files that are built."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("model", "parameters", "Q4_K_M GB", "F16 GB", "built"):
         table.add_column(name, justify="left" if name in ("model", "built") else "right")
     for entry in entries:

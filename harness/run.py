@@ -14,7 +14,7 @@ from harness.backends.launch import last_words
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal
 from harness.journal import Journal
-from harness.opening import Door, Opened, Target, depths, opened
+from harness.opening import Door, Opened, Target, depths, opened, prepare
 from harness.plan import Plan
 from harness.prompts import Prompts
 from harness.record import Cell, Record, RunEnd, Subject
@@ -60,10 +60,11 @@ class Runner:
             return not goal.missing()
         sitting = len(self.past.ends)
         log = self.journal.path.parent / f"engine-{index}-{sitting}.log"
-        started_ns = self.clock()
         building = self.watcher.building(target.name, target.weight_bytes)
+        target = prepare(target, self.plan, self.door, building)
         self.watcher.loading(target.name)
-        async with opened(target, self.plan, self.door, log, self.clock, building) as engine:
+        started_ns = self.clock()
+        async with opened(target, self.plan, self.door, log, self.clock) as engine:
             async with sampling(engine.pid, self.plan.sample_per_s) as sampler:
                 facts = await engine.backend.describe()
                 subject = _subject(f"{index}.{sitting}", self.plan, target, facts, (started_ns, self.clock()))

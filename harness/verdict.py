@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from harness.metrics import closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
+from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
 from harness.record import Request, Sample
 
 Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "FAILED"]
 
-SPREAD_LIMIT = 0.15
+ERROR_LIMIT = 0.06
 CPU_SHARE_LIMIT = 0.9
 LATENESS_LIMIT = 0.05
 CLOSURE_LIMIT = 0.02
@@ -56,20 +57,31 @@ def _too_few(requests: Sequence[Request]) -> list[str]:
     return ["one repeat only, spread unknown: give a larger --budget"] if len(requests) < 2 else []
 
 
+# Expected range of n normal values in standard deviations (the d2 of control charts).
+_RANGE_SDS = {2: 1.128, 3: 1.693}
+_IQR_SDS = 1.349
+# Standard error of a median of n normal values: this x sd / sqrt(n).
+_MEDIAN_ERROR = 1.2533
+
+
 def _spread(name: str, values: Sequence[float]) -> list[str]:
-    """Interquartile range (the range under 4 values) over the median, against 15 %."""
+    """The standard error of the median, from the interquartile range (under 4 values the range), against 6 %."""
     if len(values) < 2:
         return []
     ranked = sorted(values)
     cut = len(ranked) // 4
-    spread = (ranked[-1 - cut] - ranked[cut]) / median(ranked)
-    if spread <= SPREAD_LIMIT:
+    sd = (ranked[-1 - cut] - ranked[cut]) / median(ranked) / _RANGE_SDS.get(len(ranked), _IQR_SDS)
+    error = _MEDIAN_ERROR * sd / math.sqrt(len(ranked))
+    if error <= ERROR_LIMIT:
         return []
-    return [f"{name} spreads over {spread:.0%} of its median: something else used the machine; measure again when it is quiet"]
+    return [
+        f"{name} varies by {sd:.0%} (standard deviation), its median is known to {error:.0%} only: give a larger --budget, "
+        "or measure again when the machine is quiet"
+    ]
 
 
 def _cache(requests: Sequence[Request]) -> list[str]:
-    wrong = [r for r in requests if r.usage.cached_tokens is not None and r.usage.cached_tokens != r.cell.depth_tokens]
+    wrong = [r for r in requests if not cached_as_meant(r)]
     if not wrong:
         return []
     got, wanted = wrong[0].usage.cached_tokens, wrong[0].cell.depth_tokens

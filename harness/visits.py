@@ -9,6 +9,7 @@ from harness.backends import Ask, Done, Piece, Sent
 from harness.errors import HarnessError
 from harness.journal import Journal
 from harness.opening import Opened
+from harness.metrics import cached_as_meant
 from harness.prompts import Prompts
 from harness.record import Cell, Chunk, Phase, Request, ServerTimings, Usage
 from harness.sensors.process import ProcessSampler
@@ -52,8 +53,11 @@ class Visitor:
                 out.watcher.visiting(cell, repeat, "prime")
                 finished.append(await self._prime(cell, repeat, slot))
         out.watcher.visiting(cell, repeat, phase)
-        streams = [self._request(cell, repeat, phase, self._ask(cell, slot)) for slot in self._slots(cell)]
-        finished += await asyncio.gather(*streams)
+        slots = self._slots(cell)
+        finished += await asyncio.gather(*(self._request(cell, repeat, phase, self._ask(cell, slot)) for slot in slots))
+        for slot, request in zip(slots, finished[-len(slots) :], strict=True):
+            if not cached_as_meant(request):
+                self.held.pop(slot, None)
         for request in finished:
             out.journal.append(request)
         samples = out.sampler.take(self.subject_id)

@@ -20,16 +20,17 @@ import psutil
 from harness.backends.guard import end_with_parent
 from harness.record import Sample, Samples
 
-_RESCAN_S = 1.0
+_RESCAN_S = 2.0
 
 
 class ProcessTree:
-    """A process and its children, read at once. Children are looked up again every second; ones that end are left out."""
+    """A process and its children, read at once. Children are looked up again every two seconds; ones that end are left out."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
         self._processes = [self._root]
         self._rescan_at_s = 0.0
+        self._peak: int | None = None
 
     def read(self, at_ns: int) -> Sample | None:
         """The tree's sum at `at_ns`, None where the root process is gone."""
@@ -37,33 +38,34 @@ class ProcessTree:
             self._rescan_at_s = at_ns / 1e9 + _RESCAN_S
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._processes = [self._root, *self._root.children(recursive=True)]
+            self._peak = _sum(_peak_bytes(process.pid) for process in self._processes)
         read = [part for process in self._processes if (part := _read_one(process)) is not None]
         if not read:
             return None
         resident = sum(part[0] for part in read)
         file = _sum(part[1] for part in read)
-        peak = _sum(part[2] for part in read)
         anonymous = None if file is None else resident - file
-        return Sample(at_ns, resident, file, anonymous, peak, sum(part[3] for part in read))
+        return Sample(at_ns, resident, file, anonymous, self._peak, sum(part[2] for part in read))
 
 
-def _read_one(process: psutil.Process) -> tuple[int, int | None, int | None, float] | None:
+def _read_one(process: psutil.Process) -> tuple[int, int | None, float] | None:
     try:
         memory = process.memory_info()
         times = process.cpu_times()
-        peak = _peak_bytes(process.pid, memory)
-    except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError):
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    return memory.rss, getattr(memory, "shared", None), peak, times.user + times.system
+    return memory.rss, getattr(memory, "shared", None), times.user + times.system
 
 
-def _peak_bytes(pid: int, memory: object) -> int | None:
-    if sys.platform == "linux":
-        # The kernel's own high-water mark; psutil does not read it.
-        for line in Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return getattr(memory, "peak_wset", None)
+def _peak_bytes(pid: int) -> int | None:
+    """The kernel's own high-water mark of resident memory, which psutil does not read; Linux only."""
+    if sys.platform != "linux":
+        return None
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 MIB = 2**20
+_LIMIT_S = 30
 
 
 class Options(TypedDict):
@@ -78,11 +80,12 @@ def _params(engine: Any, options: Options) -> Any:
 def _run_in_child(engine: Any, options: Options, log: Path) -> str:
     child = os.fork()
     if child == 0:
+        signal.alarm(_LIMIT_S)  # its default action ends the child, wherever in the engine it hangs
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         try:
-            engine.Server(_params(engine, options))
+            server = engine.Server(_params(engine, options))  # noqa: F841  kept: letting go of it waits for requests
         finally:
             os._exit(0)
     os.waitpid(child, 0)

@@ -1,0 +1,204 @@
+"""Observations: what records say of each cell, with the amounts of theory that explain it.
+
+An observation is one cell of one engine build on one machine: its measured median and the physical
+terms of `estimator.theory.terms`. Rows that cannot be used are named with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from estimator.errors import EstimatorError
+from estimator.facts import model_file_from_facts
+from estimator.specs import ModelFile, Workload
+from estimator.theory.terms import decode_terms, prefill_terms
+from harness.metrics import known, tpot_s, ttft_s
+from harness.record import Cell, Host, Probes, Record, Request, Sample, Subject
+from harness.summary import loaded
+from harness.verdict import cell_verdict
+
+PhaseName = Literal["prefill", "decode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a fit belongs to: one engine build on one kind of machine."""
+
+    cpu: str
+    physical_cores: int
+    memory_total_bytes: int
+    engine: str
+    version: str
+    system_info: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.version} on {self.cpu} with {self.threads} threads"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One phase of one cell: measured median `seconds` (TTFT, or TPOT), explained by `terms`."""
+
+    build: Build
+    phase: PhaseName
+    file: ModelFile
+    work: Workload
+    terms: dict[str, float]
+    seconds: float
+    requests: int
+    journal: str
+
+    @property
+    def label(self) -> str:
+        """The cell in words."""
+        w = self.work
+        what = f"{self.file.model.name} {self.file.quant} {w.prompt_tokens}/{w.output_tokens} at {w.depth_tokens}"
+        return f"{self.phase} of {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryObservation:
+    """Peak memory of one engine with one model: measured bytes beside what its own buffers add up to."""
+
+    build: Build
+    file: ModelFile
+    buffers: dict[str, int]
+    file_bytes: int
+    anonymous_bytes: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Everything usable in some records, and what was left out with the reason."""
+
+    observations: tuple[Observation, ...]
+    memory: tuple[MemoryObservation, ...]
+    left_out: tuple[str, ...]
+    probes: Probes | None
+    digest: str
+    journals: int
+
+    def of(self, build: Build) -> Dataset:
+        """The part that belongs to `build`."""
+        return Dataset(
+            tuple(o for o in self.observations if o.build == build),
+            tuple(m for m in self.memory if m.build == build),
+            self.left_out,
+            self.probes,
+            self.digest,
+            self.journals,
+        )
+
+
+@dataclass
+class _Pool:
+    """The requests of one cell of one build, from every run that measured it."""
+
+    subject: Subject
+    requests: list[Request]
+    samples: list[Sample]
+    failed: int
+    journal: str
+
+
+def dataset(records: Iterable[Record]) -> Dataset:
+    """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
+
+    Runs of the same build, model file and cell are pooled: the verdict and the median are of all requests together.
+    """
+    memory: list[MemoryObservation] = []
+    left_out: list[str] = []
+    pools: dict[tuple[Build, str, Cell], _Pool] = {}
+    listed = sorted(records, key=lambda record: record.header.started_at)
+    for record in listed:
+        for subject in record.subjects:
+            try:
+                file = model_file_from_facts(subject.model)
+            except EstimatorError as error:
+                left_out.append(f"{subject.model_name} in {record.header.run_id}: {error}")
+                continue
+            memory += _memory(record, subject, file)
+            _add_to(pools, record, subject)
+    observations: list[Observation] = []
+    for (build, _, cell), pool in pools.items():
+        verdict = cell_verdict(pool.requests, pool.failed, pool.samples, build.threads if pool.samples else None)
+        if verdict.word != "VALID":
+            left_out.append(f"{describe_cell(cell)} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})")
+        elif cell.concurrency == 1:
+            observations += _observations(build, cell, pool)
+    digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
+    probes = listed[-1].header.probes if listed else None
+    return Dataset(tuple(observations), tuple(memory), tuple(left_out), probes, f"sha256:{digest}", len(listed))
+
+
+def describe_cell(cell: Cell) -> str:
+    """A cell in words."""
+    return f"{cell.model} {cell.quant} {cell.prompt_tokens}/{cell.output_tokens} at {cell.depth_tokens}"
+
+
+def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject) -> None:
+    build = build_of(record.header.host, subject)
+    facts = json.dumps(subject.model, sort_keys=True)
+    samples = [s for line in record.samples if line.subject_id == subject.subject_id for s in line.samples]
+    for request in record.requests:
+        if request.subject_id != subject.subject_id or request.phase != "counted":
+            continue
+        pool = pools.setdefault((build, facts, request.cell), _Pool(subject, [], [], 0, record.header.run_id))
+        if request.error is None:
+            pool.requests.append(request)
+        else:
+            pool.failed += 1
+        pool.samples += [s for s in samples if request.sent_ns <= s.at_ns <= request.ended_ns]
+
+
+def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
+    file = model_file_from_facts(pool.subject.model)
+    # What was prefilled is what the server says was not cached, not what the plan meant to be cached.
+    told = [r.usage.cached_tokens for r in pool.requests if r.usage.cached_tokens is not None]
+    cached = round(median(told)) if told else cell.depth_tokens
+    fresh = cell.depth_tokens + cell.prompt_tokens - cached
+    ubatch = int(pool.subject.options.get("ubatch_tokens", 512))
+    work = Workload(fresh, cell.output_tokens, cached, ubatch_tokens=ubatch)
+    measured: dict[PhaseName, list[float]] = {
+        "prefill": known(ttft_s(r) for r in pool.requests),
+        "decode": known(tpot_s(r) for r in pool.requests),
+    }
+    amounts: dict[PhaseName, dict[str, float]] = {"prefill": prefill_terms(file, work), "decode": decode_terms(file, work)}
+    return [
+        Observation(build, phase, file, work, amounts[phase], median(values), len(values), pool.journal)
+        for phase, values in measured.items()
+        if values
+    ]
+
+
+def build_of(host: Host, subject: Subject) -> Build:
+    """The build that `subject` ran on `host`."""
+    return Build(
+        cpu=host.cpu,
+        physical_cores=host.physical_cores,
+        memory_total_bytes=host.memory_total_bytes,
+        engine=subject.engine,
+        version=subject.engine_version,
+        system_info=subject.system_info,
+        threads=int(subject.options.get("threads") or host.physical_cores),
+    )
+
+
+def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObservation]:
+    entry = next(e for e in loaded(record) if e.subject.subject_id == subject.subject_id)
+    if entry.peak_file_bytes is None or entry.peak_anonymous_bytes is None or not subject.memory:
+        return []
+    build = build_of(record.header.host, subject)
+    return [
+        MemoryObservation(
+            build, file, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes, subject.options
+        )
+    ]

@@ -1,0 +1,15 @@
+"""The errors of calibration: what went wrong, where, and what to do next, in one line."""
+
+from __future__ import annotations
+
+
+class CalibrationError(Exception):
+    """Base of every error that calibration raises on purpose; `exit_status` is documented in the README."""
+
+    exit_status = 2
+
+
+class NothingToFit(CalibrationError):
+    """Records that hold no usable cell, or none that the coefficients speak of."""
+
+    exit_status = 8

@@ -1,0 +1,133 @@
+"""Fits: non-negative least squares of measured times onto physical terms, on relative residuals.
+
+time = Σ coefficient x amount, so the fit *is* the correction. Where a prior is given (coefficients
+of another machine's campaign), each coefficient is drawn toward prior x scale, the scale fitted
+first: few records move little but the scale, many records decide everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LinearRegression
+
+from calibration.dataset import MemoryObservation, Observation
+
+Array = NDArray[np.float64]
+
+# A prior coefficient is trusted to 30 %, a measured median to 5 %: one cell outweighs the prior of
+# the terms that it consists of.
+PRIOR_SD = 0.3
+NOISE_SD = 0.05
+# Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
+HUBER = 2 * NOISE_SD
+_ROUNDS = 20
+# A term is measured where it makes up at least this share of some observation.
+MEASURED_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedFit:
+    """Seconds per unit of each term, and how many observations speak of it (0: the prior alone)."""
+
+    seconds_per_unit: dict[str, float]
+    cells: dict[str, int]
+
+    def seconds(self, terms: Mapping[str, float]) -> float | None:
+        """Predicted time; None where a term was never fitted and has no prior."""
+        if any(name not in self.seconds_per_unit for name in terms):
+            return None
+        return sum(self.seconds_per_unit[name] * amount for name, amount in terms.items())
+
+
+def fit_speed(observations: Sequence[Observation], prior: Mapping[str, float] | None = None) -> SpeedFit:
+    """The coefficients that explain `observations` best.
+
+    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + (NOISE_SD / PRIOR_SD)² Σ_j (x_j / (s p_j) - 1)², x >= 0.
+    """
+    scaled = _scaled_prior(observations, prior) if prior else {}
+    names = sorted({name for o in observations for name in o.terms} | set(scaled))
+    rows = np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
+    units = np.array([scaled.get(name, 0.0) for name in names])
+    largest = rows.max(axis=0)
+    units = np.where(units > 0, units, np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0.0))
+    pull = np.diag([NOISE_SD / PRIOR_SD if scaled.get(name, 0.0) > 0 else 0.0 for name in names])
+    values = _robust(rows * units, pull[pull.any(axis=1)])
+    found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
+    return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
+
+
+def _robust(rows: Array, pull: Array) -> Array:
+    """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto its own row sums."""
+    design = np.vstack([rows, pull])
+    target = np.concatenate([np.ones(len(rows)), pull.sum(axis=1)])
+    weights = np.ones(len(design))
+    model = LinearRegression(positive=True, fit_intercept=False)
+    for _ in range(_ROUNDS):
+        model.fit(design, target, sample_weight=weights)
+        residuals = np.abs(rows @ model.coef_ - 1)
+        weights[: len(rows)] = np.minimum(1.0, HUBER / np.maximum(residuals, 1e-12))
+    return np.asarray(model.coef_, dtype=np.float64)
+
+
+def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
+    """The prior times this machine's scale: one factor for reading weights (decode), one for batches (prefill)."""
+    factors = {}
+    for phase in ("decode", "prefill"):
+        ratios = [
+            o.seconds / guess
+            for o in observations
+            if o.phase == phase and (guess := sum(prior.get(name, 0.0) * amount for name, amount in o.terms.items())) > 0
+        ]
+        if ratios:
+            factors[phase] = float(np.median(ratios))
+    if not factors:
+        return dict(prior)
+    either = next(iter(factors.values()))
+    return {name: price * factors.get(_phase_of(name), either) for name, price in prior.items()}
+
+
+def _phase_of(name: str) -> str:
+    return "decode" if name.startswith(("weights.", "attention.decode", "layer", "step")) else "prefill"
+
+
+def _speaking(name: str, found: Mapping[str, float], observations: Sequence[Observation]) -> int:
+    price = found[name]
+    return sum(1 for o in observations if o.terms.get(name, 0.0) * price >= MEASURED_SHARE * o.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFit:
+    """What a process holds beyond its engine's buffers: anonymous = constant + per entry x vocabulary; file = constant."""
+
+    anonymous_constant_bytes: float
+    anonymous_bytes_per_vocabulary_entry: float
+    file_constant_bytes: float
+
+    def anonymous(self, buffers_bytes: float, vocabulary: int) -> float:
+        """Anonymous resident bytes of the engine's process."""
+        return buffers_bytes + self.anonymous_constant_bytes + self.anonymous_bytes_per_vocabulary_entry * vocabulary
+
+    def file(self, mapped_bytes: float) -> float:
+        """File-backed resident bytes of the engine's process."""
+        return mapped_bytes + self.file_constant_bytes
+
+
+def anonymous_buffers(buffers: Mapping[str, int]) -> int:
+    """Engine buffers that live in anonymous memory: repacked weights, KV cache, compute, output."""
+    return sum(buffers.get(name, 0) for name in ("repacked_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes"))
+
+
+def fit_memory(observations: Sequence[MemoryObservation]) -> MemoryFit:
+    """The constants that explain what processes hold beyond their buffers (non-negative)."""
+    rest = np.array([o.anonymous_bytes - anonymous_buffers(o.buffers) for o in observations], dtype=np.float64)
+    sizes = np.array([[1.0, o.file.model.vocabulary / 1e5] for o in observations])
+    vocabularies = {o.file.model.vocabulary for o in observations}
+    if len(vocabularies) < 2:
+        sizes[:, 1] = 0.0
+    model = LinearRegression(positive=True, fit_intercept=False).fit(sizes, rest)
+    mapped = [o.file_bytes - o.buffers.get("weights_bytes", 0) for o in observations]
+    return MemoryFit(float(model.coef_[0]), float(model.coef_[1]) / 1e5, max(0.0, float(np.median(mapped))))

@@ -1,0 +1,102 @@
+"""What a fit says, for people: terms in physical units, held-out errors, predicted beside measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from calibration.dataset import Dataset, Observation
+from calibration.fitting import Fitted, speed_of
+from calibration.validate import Residual
+from estimator.coefficients import Coefficients, HeldOut
+
+
+def show_fit(console: Console, fitted: Fitted) -> None:
+    """Terms, held-out error, the worst predictions, what was left out."""
+    c = fitted.coefficients
+    r = c.records
+    _say(console, f"{fitted.build}: {r.requests} requests, {r.cells} cells, {r.models} models, {r.journals} runs")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("term", "value", "from", "cells"):
+        table.add_column(name, justify="right" if name in ("value", "cells") else "left")
+    for name, entry in c.speed.items():
+        table.add_row(name, entry.shown, entry.origin, str(entry.cells))
+    console.print(table)
+    for name, error in c.held_out.items():
+        _say(console, f"held out, {name}: {_error(error)}")
+    for phase, residuals in fitted.residuals.items():
+        for residual in sorted(residuals, key=lambda r: -abs(r.relative))[:3]:
+            _say(console, f"  worst {phase}: {_residual(residual)}")
+    if not fitted.residuals["decode"]:
+        _say(console, "held out: nothing could be left out (one cell only); measure more cells")
+    for reason in fitted.left_out:
+        _say(console, f"left out: {reason}")
+
+
+def _error(error: HeldOut) -> str:
+    around = (
+        f"90 % interval {error.relative_interval_90[0]:+.1%} to {error.relative_interval_90[1]:+.1%}"
+        if error.relative_interval_90
+        else "too few groups for an interval"
+    )
+    return f"median {error.median:.1%}, worst {error.worst:.1%} over {error.groups} groups; {around}"
+
+
+def _residual(residual: Residual) -> str:
+    return f"{residual.relative:+.1%} {residual.label}"
+
+
+def comparison(data: Dataset, coefficients: Coefficients) -> list[dict[str, Any]]:
+    """Predicted beside measured for each observation: seconds, relative error; None where no term was fitted."""
+    speed = speed_of(coefficients)
+    return [_compared(o, speed.seconds(o.terms)) for o in data.observations]
+
+
+def _compared(o: Observation, predicted: float | None) -> dict[str, Any]:
+    return {
+        "phase": o.phase,
+        "model": o.file.model.name,
+        "quant": o.file.quant,
+        "prompt_tokens": o.work.prompt_tokens,
+        "output_tokens": o.work.output_tokens,
+        "depth_tokens": o.work.depth_tokens,
+        "measured_s": o.seconds,
+        "predicted_s": predicted,
+        "relative_error": None if predicted is None else predicted / o.seconds - 1,
+        "requests": o.requests,
+    }
+
+
+def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: tuple[str, ...]) -> None:
+    """The comparison as a table, with the median error of each phase."""
+    import pandas as pd
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("model", "quant", "prompt", "output", "depth", "phase", "measured", "predicted", "error"):
+        table.add_column(name, justify="left" if name in ("model", "quant", "phase") else "right")
+    for e in entries:
+        known = e["predicted_s"] is not None
+        table.add_row(
+            e["model"], e["quant"], str(e["prompt_tokens"]), str(e["output_tokens"]), str(e["depth_tokens"]), e["phase"],
+            _time(e["measured_s"]), _time(e["predicted_s"]) if known else "unknown",
+            f"{e['relative_error']:+.1%}" if known else "-",
+        )  # fmt: skip
+    console.print(table)
+    frame = pd.DataFrame(entries)
+    if not frame.empty:
+        sizes = frame.assign(size=pd.to_numeric(frame["relative_error"]).abs()).groupby("phase")["size"]
+        for phase, row in sizes.agg(["median", "max", "count"]).iterrows():
+            _say(console, f"{phase}: median error {row['median']:.1%}, worst {row['max']:.1%}, {row['count']:.0f} cells")
+    for reason in left_out:
+        _say(console, f"left out: {reason}")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False)

@@ -1,0 +1,51 @@
+"""The KV cache of llama.cpp and Ollama: how many cells it has and how many bytes they take."""
+
+from __future__ import annotations
+
+from estimator.errors import UnknownName
+from estimator.quants import bytes_per_element
+from estimator.specs import Model, Workload
+from estimator.theory.terms import windowed_layers
+
+CELLS_STEP = 256
+KV_TYPES = ("F16", "Q8_0", "Q4_0")
+
+
+def cells_per_sequence(work: Workload) -> int:
+    """Cells of one sequence: its context rounded up to 256. Source: llama-context.cpp (n_ctx_seq)."""
+    return _padded(work.context_tokens or work.longest_tokens)
+
+
+def windowed_cells_per_sequence(model: Model, work: Workload) -> int:
+    """Cells of one sequence in a sliding-window layer: min(cells, pad256(window + micro-batch)).
+
+    Source: llama-kv-cache-iswa.cpp, with one stream a sequence (kv_unified off).
+    """
+    cells = cells_per_sequence(work)
+    if model.sliding_window_tokens is None:
+        return cells
+    return min(cells, _padded(model.sliding_window_tokens + work.ubatch_tokens))
+
+
+def kv_bytes_per_cell(model: Model, kv_type: str = "F16") -> float:
+    """Bytes of one position in one layer: kv_heads x (key_length + value_length) x bytes per element.
+
+    q8_0 is 34/32 and q4_0 18/32 byte an element. Raises UnknownName for a type that no cache can have.
+    """
+    if kv_type not in KV_TYPES:
+        raise UnknownName(f"no KV cache of type {kv_type!r}: choose one of {', '.join(KV_TYPES)}")
+    return model.kv_heads * (model.key_length + model.value_length) * bytes_per_element(kv_type)
+
+
+def kv_cache_bytes(model: Model, work: Workload) -> int:
+    """Σ layers: kv_heads x (key_length x bytes(K) + value_length x bytes(V)) x cells, for all sequences.
+
+    Exact for xllamacpp's dry run over the test grid. Source: llama-kv-cache.cpp.
+    """
+    windowed = windowed_layers(model)
+    cells = (model.layers - windowed) * cells_per_sequence(work) + windowed * windowed_cells_per_sequence(model, work)
+    return round(work.concurrency * cells * kv_bytes_per_cell(model, work.kv_type))
+
+
+def _padded(tokens: int) -> int:
+    return -(-tokens // CELLS_STEP) * CELLS_STEP
