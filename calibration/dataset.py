@@ -131,17 +131,12 @@ def dataset(records: Iterable[Record]) -> Dataset:
     for (build, _, cell), pool in pools.items():
         verdict = cell_verdict(pool.requests, pool.failed, pool.samples, build.threads if pool.samples else None)
         if verdict.word != "VALID":
-            left_out.append(f"{describe_cell(cell)} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})")
+            left_out.append(f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})")
         elif cell.concurrency == 1:
             observations += _observations(build, cell, pool)
     digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
     probes = listed[-1].header.probes if listed else None
     return Dataset(tuple(observations), tuple(memory), tuple(left_out), probes, f"sha256:{digest}", len(listed))
-
-
-def describe_cell(cell: Cell) -> str:
-    """A cell in words."""
-    return f"{cell.model} {cell.quant} {cell.prompt_tokens}/{cell.output_tokens} at {cell.depth_tokens}"
 
 
 def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject) -> None:
@@ -171,7 +166,10 @@ def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
         "prefill": known(ttft_s(r) for r in pool.requests),
         "decode": known(tpot_s(r) for r in pool.requests),
     }
-    amounts: dict[PhaseName, dict[str, float]] = {"prefill": prefill_terms(file, work), "decode": decode_terms(file, work)}
+    amounts: dict[PhaseName, dict[str, float]] = {
+        "prefill": prefill_terms(file, work),
+        "decode": decode_terms(file, work),
+    }
     return [
         Observation(build, phase, file, work, amounts[phase], median(values), len(values), pool.journal)
         for phase, values in measured.items()

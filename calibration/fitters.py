@@ -80,7 +80,8 @@ def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float
         ratios = [
             o.seconds / guess
             for o in observations
-            if o.phase == phase and (guess := sum(prior.get(name, 0.0) * amount for name, amount in o.terms.items())) > 0
+            if o.phase == phase
+            and (guess := sum(prior.get(name, 0.0) * amount for name, amount in o.terms.items())) > 0
         ]
         if ratios:
             factors[phase] = float(np.median(ratios))
@@ -101,7 +102,7 @@ def _speaking(name: str, found: Mapping[str, float], observations: Sequence[Obse
 
 @dataclass(frozen=True, slots=True)
 class MemoryFit:
-    """What a process holds beyond its engine's buffers: anonymous = constant + per entry x vocabulary; file = constant."""
+    """What a process holds beyond its buffers: anonymous = constant + per entry x vocabulary; file = constant."""
 
     anonymous_constant_bytes: float
     anonymous_bytes_per_vocabulary_entry: float

@@ -134,7 +134,7 @@ def _memory(fitted: MemoryFit | None, observations: tuple[MemoryObservation, ...
 
 
 def _repacked_types(observations: tuple[MemoryObservation, ...]) -> tuple[str, ...]:
-    """Types whose matrices were repacked: those that a model with any repacked buffer holds, less those of a model with none."""
+    """Types whose matrices were repacked in every model that has them."""
     candidates: set[str] = set()
     plain: set[str] = set()
     for o in observations:
@@ -159,7 +159,8 @@ def _types_adding_up(sizes: Mapping[str, int], total: int) -> set[str]:
 def _held_out(
     residuals: Mapping[PhaseName, list[Residual]], memory: Mapping[str, list[Residual]]
 ) -> dict[str, HeldOut]:
-    parts = {**residuals, "memory_anonymous": memory["anonymous"], "memory_file": memory["file"]}
+    parts: dict[str, list[Residual]] = {name: list(part) for name, part in residuals.items()}
+    parts |= {"memory_anonymous": memory["anonymous"], "memory_file": memory["file"]}
     return {name: found for name, part in parts.items() if (found := held_out(part)) is not None}
 
 

@@ -80,7 +80,7 @@ def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: t
     for e in entries:
         known = e["predicted_s"] is not None
         table.add_row(
-            e["model"], e["quant"], str(e["prompt_tokens"]), str(e["output_tokens"]), str(e["depth_tokens"]), e["phase"],
+            e["model"], e["quant"], *(str(e[name]) for name in ("prompt_tokens", "output_tokens", "depth_tokens")), e["phase"],
             _time(e["measured_s"]), _time(e["predicted_s"]) if known else "unknown",
             f"{e['relative_error']:+.1%}" if known else "-",
         )  # fmt: skip
@@ -89,7 +89,9 @@ def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: t
     if not frame.empty:
         sizes = frame.assign(size=pd.to_numeric(frame["relative_error"]).abs()).groupby("phase")["size"]
         for phase, row in sizes.agg(["median", "max", "count"]).iterrows():
-            _say(console, f"{phase}: median error {row['median']:.1%}, worst {row['max']:.1%}, {row['count']:.0f} cells")
+            _say(
+                console, f"{phase}: median error {row['median']:.1%}, worst {row['max']:.1%}, {row['count']:.0f} cells"
+            )
     for reason in left_out:
         _say(console, f"left out: {reason}")
 

@@ -17,7 +17,7 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """A prediction for something that the fit had not seen: predicted and measured in one unit, and the group left out."""
+    """A prediction of something that the fit had not seen: predicted and measured in one unit, and the group."""
 
     group: str
     label: str
@@ -79,7 +79,7 @@ def held_out(residuals: Sequence[Residual]) -> HeldOut | None:
 
 
 def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
-    """(low, high) so that predicted x (1 + low) .. predicted x (1 + high) holds 90 % of unseen cases; None under 5 groups.
+    """(low, high): predicted x (1 + low) to predicted x (1 + high) holds 90 % of unseen cases; None under 5 groups.
 
     Split-conformal on the log of measured / predicted, symmetric, at the (n + 1) x 0.9 rank (Vovk et
     al., 2005). Cells of one model are alike, so with few groups this is optimistic; hence the floor.

@@ -5,20 +5,20 @@ from __future__ import annotations
 import tomllib
 from difflib import get_close_matches
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from estimator.errors import UnknownName
 from estimator.specs import Model
 from estimator.tensors import MIXTURES
 
+_FOLDER = Path(__file__).parent / "data/models"
+
 
 @cache
 def models() -> tuple[Model, ...]:
     """Every catalogue model, in the order of the data files."""
-    folder = resources.files("estimator").joinpath("data/models")
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda entry: entry.name)
-    rows = [row for entry in files for row in tomllib.loads(entry.read_text("utf-8"))["model"]]
+    rows = [row for entry in sorted(_FOLDER.glob("*.toml")) for row in tomllib.loads(entry.read_text("utf-8"))["model"]]
     return tuple(_model(row) for row in rows)
 
 
@@ -40,7 +40,9 @@ def find_model(name: str) -> Model:
     """The catalogue model called `name`. Raises UnknownName with the nearest known names."""
     found = _by_name().get(name.lower().removesuffix(":latest"))
     if found is None:
-        raise UnknownName(f"unknown model {name!r}{_did_you_mean(name, list(_by_name()))}; `harness models list` shows all")
+        raise UnknownName(
+            f"unknown model {name!r}{_did_you_mean(name, list(_by_name()))}; `python -m estimator models` shows all"
+        )
     return found
 
 
@@ -48,7 +50,9 @@ def find_mixture(quant: str) -> str:
     """The canonical spelling of a weight type ("q4_k_m" -> "Q4_K_M"). Raises UnknownName."""
     wanted = quant.upper().replace("-", "_")
     if wanted not in MIXTURES:
-        raise UnknownName(f"unknown weight type {quant!r}{_did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}")
+        raise UnknownName(
+            f"unknown weight type {quant!r}{_did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}"
+        )
     return wanted
 
 

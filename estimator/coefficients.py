@@ -10,7 +10,8 @@ Owns the format (JSON, `format: 1`). The dataclasses below are the file, field b
      "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured"}},
      "memory": {"anonymous_constant_bytes": 2.1e7, "anonymous_bytes_per_vocabulary_entry": 150,
                 "file_constant_bytes": 2e7, "repacked_types": ["Q4_0", "Q4_K"]},
-     "held_out": {"decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
+     "held_out": {"prefill": ..., "memory_anonymous": ..., "memory_file": ...,
+                  "decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
      "valid": {"weight_types": ["Q4_K"], "parameters": [5e8, 7.3e9], "depth_tokens": [0, 1024],
                "prompt_tokens": [64, 512], "concurrency": 1},
      "prior": {}}
@@ -67,9 +68,10 @@ class MemoryCoefficients:
 class HeldOut:
     """How far predictions were off on groups that the fit had not seen.
 
-    `median` and `worst` are |predicted - measured| / measured. `relative_interval_90` = (low, high): in 90 of
-    100 cases the truth lies between predicted x (1 + low) and predicted x (1 + high); None where too few
-    groups were held out to say.
+    `median` and `worst` are |predicted - measured| / measured, of seconds (decode: per output token; prefill:
+    of a whole prompt) or bytes (memory: resident). `relative_interval_90` = (low, high): in 90 of 100 cases
+    the truth lies between predicted x (1 + low) and predicted x (1 + high), so low is usually negative;
+    None where too few groups were held out to say.
     """
 
     median: float
@@ -111,7 +113,10 @@ class FittedRecords:
 
 @dataclass(frozen=True, slots=True)
 class ValidRange:
-    """What was measured: a question outside these ranges is answered with a warning."""
+    """What was measured: a question outside these ranges is answered with a warning.
+
+    `depth_tokens` reaches to the longest cache that was measured: depth + prompt + output of a request.
+    """
 
     weight_types: tuple[str, ...]
     parameters: tuple[float, float]
@@ -122,7 +127,10 @@ class ValidRange:
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """A whole coefficient file. `held_out` has the keys "decode", "prefill" and "memory", as far as they were fitted."""
+    """A whole coefficient file.
+
+    `held_out` has the keys "decode", "prefill", "memory_anonymous" and "memory_file", as far as they were fitted.
+    """
 
     fitted_at: str
     machine: FittedMachine
@@ -153,7 +161,9 @@ def read_coefficients(path: Path) -> Coefficients:
     if isinstance(found, int) and found > FORMAT:
         raise UnreadableFile(f"{path} has format {found}, newer than {FORMAT}: upgrade this program, or fit again")
     if found != FORMAT:
-        raise UnreadableFile(f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`")
+        raise UnreadableFile(
+            f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`"
+        )
     return from_plain(Coefficients, plain, str(path))
 
 

@@ -47,21 +47,25 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 def _value(hint: Any, plain: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if plain is None and type(None) in arguments:
-            return None
-        return _value(next(option for option in arguments if option is not type(None)), plain, where)
-    if origin is tuple:
-        return _tuple(arguments, plain, where)
-    if origin is dict:
-        return {key: _value(arguments[1], entry, f"{where}.{key}") for key, entry in _checked(dict, plain, where).items()}
-    if origin is typing.Literal:
-        if plain not in arguments:
-            raise UnreadableFile(f"{where} must be one of {', '.join(map(str, arguments))}, not {plain!r}")
+    if hint is Any or (plain is None and type(None) in arguments):
         return plain
+    if origin is types.UnionType:
+        return _value(next(option for option in arguments if option is not type(None)), plain, where)
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast("type[Any]", hint), plain, where)
-    return plain if hint is Any else _checked(hint, plain, where)
+    reader = {tuple: _tuple, dict: _dict, typing.Literal: _choice}.get(origin)
+    return _checked(hint, plain, where) if reader is None else reader(arguments, plain, where)
+
+
+def _dict(arguments: tuple[Any, ...], plain: Any, where: str) -> dict[str, Any]:
+    entries = _checked(dict, plain, where)
+    return {key: _value(arguments[1], entry, f"{where}.{key}") for key, entry in entries.items()}
+
+
+def _choice(arguments: tuple[Any, ...], plain: Any, where: str) -> Any:
+    if plain not in arguments:
+        raise UnreadableFile(f"{where} must be one of {', '.join(map(str, arguments))}, not {plain!r}")
+    return plain
 
 
 def _tuple(arguments: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...]:
@@ -70,7 +74,8 @@ def _tuple(arguments: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...
         arguments = arguments[:1] * len(entries)
     if len(entries) != len(arguments):
         raise UnreadableFile(f"{where} must have {len(arguments)} entries, not {len(entries)}")
-    return tuple(_value(hint, entry, f"{where}[{index}]") for index, (hint, entry) in enumerate(zip(arguments, entries, strict=True)))
+    pairs = enumerate(zip(arguments, entries, strict=True))
+    return tuple(_value(hint, entry, f"{where}[{index}]") for index, (hint, entry) in pairs)
 
 
 def _checked(kind: Any, plain: Any, where: str) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from estimator.errors import UnknownName
 
+_TABLE = Path(__file__).parent / "data/quant_types.json"
+
 
 @cache
 def _file() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(resources.files("estimator").joinpath("data/quant_types.json").read_text("utf-8"))
+    table: dict[str, Any] = json.loads(_TABLE.read_text("utf-8"))
     return table
 
 

@@ -138,3 +138,8 @@ class ModelFile:
     def weight_bytes(self) -> int:
         """Bytes of all tensors, without the file's header."""
         return sum(group.size_bytes for group in self.groups)
+
+    @property
+    def parameters(self) -> int:
+        """Elements of all weights: as the model states them, else as the groups add up."""
+        return self.model.parameters or sum(group.elements for group in self.groups)

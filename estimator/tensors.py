@@ -45,9 +45,12 @@ def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
     shapes = _SHAPES.get(model.architecture)
     if shapes is None:
         known = ", ".join(_SHAPES)
-        raise EstimatorError(f"architecture {model.architecture!r} of {model.name} is not laid out here: known are {known}")
+        raise EstimatorError(
+            f"architecture {model.architecture!r} of {model.name} is not laid out here: known are {known}"
+        )
     return tuple(
-        Tensor(name, shape, _type_of(name, shape, model, mixture)) for name, shape in _model_shapes(model, shapes(model))
+        Tensor(name, shape, _type_of(name, shape, model, mixture))
+        for name, shape in _model_shapes(model, shapes(model))
     )
 
 

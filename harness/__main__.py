@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,16 +26,19 @@ ERR = Console(stderr=True)
 INTERRUPTED = 130
 
 
-
 @app.command()
 def run(
-    model: Annotated[str | None, typer.Option(help="Names (comma-separated) from `models list`, or .gguf files.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Names (comma-separated) from `models list`, or .gguf files.")
+    ] = None,
     quant: Annotated[str | None, typer.Option(help="Weight types, comma-separated (default q4_k_m).")] = None,
     backend: Annotated[str | None, typer.Option(help="llamacpp (default) or simulated.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 4m).")] = None,
     prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
-    depth: Annotated[str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")
+    ] = None,
     concurrency: Annotated[str | None, typer.Option(help="Streams at once, comma-separated.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget.")] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan file (TOML); other options override it.")] = None,
@@ -42,7 +46,9 @@ def run(
     threads: Annotated[int | None, typer.Option(help="Engine threads (default: physical cores).")] = None,
     results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results/local"),
     resume: Annotated[Path | None, typer.Option(help="A run's folder: measure only what it lacks.")] = None,
-    llama_server: Annotated[str | None, typer.Option(help="Your llama-server binary instead of the embedded engine.")] = None,
+    llama_server: Annotated[
+        str | None, typer.Option(help="Your llama-server binary instead of the embedded engine.")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="A llama.cpp server that already runs.")] = None,
     port: Annotated[int, typer.Option(help="Port for the engine (default: a free one).")] = 0,
     law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine.")] = None,
@@ -58,8 +64,10 @@ def run(
     given = [prompt_tokens, output_tokens, depth, concurrency]
     if any(given):
         defaults = ("64,256", "32", "0", "1")
-        wanted = replace(wanted, shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True))))
-    chosen = {
+        wanted = replace(
+            wanted, shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True)))
+        )
+    chosen: dict[str, Any] = {
         "backend": backend, "quants": tuple(quant.split(",")) if quant else None, "repeats": repeats, "seed": seed,
         "models": tuple(model.split(",")) if model else None, "threads": threads,
         "budget_s": seconds(budget) if budget else None,
@@ -169,9 +177,9 @@ def _integers(text: str) -> list[int]:
         raise HarnessError(f"{text!r} is no list of whole numbers: write 64,256") from None
 
 
-async def _interruptible(work: Any) -> Path:
+async def _interruptible(work: Coroutine[Any, Any, Path]) -> Path:
     """Runs `work`; Ctrl-C and SIGTERM cancel it, so that engines end and the journal is closed."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.create_task(work)
     if sys.platform != "win32":
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, task.cancel)

@@ -44,7 +44,9 @@ async def need(model: Model, mixture: str, plan: Plan, store: Store) -> Need:
     finally:
         sparse.unlink(missing_ok=True)
     repacked = sum(group.size_bytes for group in file.groups if group.role in ("matrix", "head"))
-    memory = file.weight_bytes + repacked + planned["kv_cache_bytes"] + planned["compute_bytes"] + planned["output_bytes"]
+    memory = (
+        file.weight_bytes + repacked + planned["kv_cache_bytes"] + planned["compute_bytes"] + planned["output_bytes"]
+    )
     return Need(store.missing_bytes(model, mixture), memory)
 
 
@@ -58,7 +60,11 @@ async def default_model(mixture: str, plan: Plan, store: Store) -> tuple[Model, 
         wanted = await need(model, mixture, plan, store)
         first = first or wanted
         if wanted.fits(free):
-            why = "" if model == usual else f"{usual.name} does not fit ({_lacks(first, free)}): measuring {model.name} instead"
+            why = (
+                ""
+                if model == usual
+                else f"{usual.name} does not fit ({_lacks(first, free)}): measuring {model.name} instead"
+            )
             return model, why
     assert first is not None
     raise NotEnoughRoom(f"no catalogue model fits this machine at {mixture}: {usual.name} {_lacks(first, free)}")

@@ -93,7 +93,8 @@ class Goal:
             return None
         wanted = self.plan.repeats
         return sum(
-            self.speed.visit_s(cell, primed=True) * max(0, wanted - len(self.counted.get(cell, ()))) for cell in self.cells
+            self.speed.visit_s(cell, primed=True) * max(0, wanted - len(self.counted.get(cell, ())))
+            for cell in self.cells
         )
 
     def _enough(self, cell: Cell) -> bool:
@@ -105,6 +106,4 @@ class Goal:
 
 
 def _cell(backend: str, model: str, quant: str, shape: Shape) -> Cell:
-    return Cell(
-        backend, model, quant, shape.prompt_tokens, shape.output_tokens, shape.depth_tokens, shape.concurrency
-    )
+    return Cell(backend, model, quant, shape.prompt_tokens, shape.output_tokens, shape.depth_tokens, shape.concurrency)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -27,8 +28,9 @@ def _lines() -> TypeAdapter[Line]:
 class Journal:
     """An open journal. Each line is on the disk when `append` returns; a torn last line is cut off on opening."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
         self.path = folder / JOURNAL
+        self._sync = sync
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab")
@@ -41,7 +43,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def append(self, line: Line) -> None:
@@ -51,7 +55,7 @@ class Journal:
         try:
             self._file.write(data)
             self._file.flush()
-            os.fsync(self._file.fileno())
+            self._sync(self._file.fileno())
         except OSError as error:
             self._drop_after(start)
             reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
@@ -82,7 +86,9 @@ def read_record(path: Path) -> Record:
     try:
         raw = file.read_bytes().split(b"\n")
     except OSError as error:
-        raise BadResults(f"cannot read results at {file}: {error.strerror}; `harness show` takes a run's folder") from error
+        raise BadResults(
+            f"cannot read results at {file}: {error.strerror}; `harness show` takes a run's folder"
+        ) from error
     tail = raw.pop()
     lines = [_line(data, file, number) for number, data in enumerate(raw, 1) if data.strip()]
     if not lines or not isinstance(lines[0], RunHeader):
@@ -105,7 +111,9 @@ def _line(data: bytes, file: Path, number: int) -> Line:
         return _lines().validate_python(raw)
     except (ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
-        raise BadResults(f"{file} line {number} is not a journal line ({first}); remove that line or measure again") from error
+        raise BadResults(
+            f"{file} line {number} is not a journal line ({first}); remove that line or measure again"
+        ) from error
 
 
 def _refuse_newer(raw: Any, file: Path) -> None:
@@ -121,6 +129,8 @@ def find_journals(paths: list[Path]) -> list[Path]:
     for path in paths:
         here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
         if not here:
-            raise BadResults(f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`")
+            raise BadResults(
+                f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`"
+            )
         found += here
     return list(dict.fromkeys(found))

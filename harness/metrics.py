@@ -62,7 +62,7 @@ _CACHE_TOLERANCE_TOKENS = 8
 
 
 def cached_as_meant(request: Request) -> bool:
-    """Whether the server found as many tokens in its cache as the cell means (8 fewer are tolerated), or did not say."""
+    """Whether the server found as many tokens in its cache as the cell means (8 fewer will do), or did not say."""
     found = request.usage.cached_tokens
     return found is None or 0 <= request.cell.depth_tokens - found <= _CACHE_TOLERANCE_TOKENS
 

@@ -36,6 +36,8 @@ from harness.weights.store import Store
 from harness.wire import Clock, Wire
 
 _CELLS_PAD = 256
+# The simulated engine where no law is given: 1,000 tokens/s of prefill, 100 of decode.
+DEFAULT_LAW = '{"prefill_fixed_s": 0.005, "prefill_s_per_token": 0.001, "decode_s_per_token": 0.01}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,7 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(
-    target: Target, plan: Plan, door: Door, log: Path, clock: Clock
-) -> AsyncIterator[Opened]:
+async def opened(target: Target, plan: Plan, door: Door, log: Path, clock: Clock) -> AsyncIterator[Opened]:
     """A running back end with the (prepared) target loaded, closed on leaving. Raises HarnessError."""
     async with _engine(target, plan, door, log) as (url, known):
         wire = Wire(url, clock)
@@ -130,18 +130,16 @@ async def opened(
 
 
 @asynccontextmanager
-async def _engine(
-    target: Target, plan: Plan, door: Door, log: Path
-) -> AsyncIterator[tuple[str, Facts]]:
+async def _engine(target: Target, plan: Plan, door: Door, log: Path) -> AsyncIterator[tuple[str, Facts]]:
     known = Facts("llama.cpp", "", "", {}, target.facts, {}, None, 1, 0)
     if door.base_url:
         yield door.base_url, replace(known, options={"base_url": door.base_url})
     elif plan.backend == "simulated":
         options = engine_options(plan, target.name)
         command = [sys.executable, "-m", "harness.simulated", "--slots", str(options.slots)]
-        command += ["--context", str(options.context_tokens)] + (["--law", door.law] if door.law else [])
+        command += ["--context", str(options.context_tokens // options.slots), "--law", door.law or DEFAULT_LAW]
         async with child_server(command, log) as engine:
-            said = {"law": door.law or "default"}
+            said = {"law": door.law or DEFAULT_LAW}
             yield engine.url, replace(known, engine="simulated", engine_version="1", options=said)
     else:
         if target.path is None:

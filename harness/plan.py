@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,13 @@ def plan_from(raw: dict[str, Any], where: str) -> Plan:
     """The plan that `asdict` or a plan file describes. Raises HarnessError for a field that is not one."""
     known = {field.name for field in fields(Plan)}
     if unknown := sorted(set(raw) - known):
-        raise HarnessError(f"{where}: unknown {', '.join(unknown)}; a plan has {', '.join(sorted(known))} and [[shape]]")
+        raise HarnessError(
+            f"{where}: unknown {', '.join(unknown)}; a plan has {', '.join(sorted(known))} and [[shape]]"
+        )
     try:
         shapes = tuple(Shape(**shape) for shape in raw.get("shapes", [asdict(s) for s in DEFAULT_SHAPES]))
-        listed = {key: tuple(raw[key]) for key in ("models", "quants") if key in raw}
-        return replace(Plan(**(raw | {"shapes": shapes} | listed)))
+        listed: dict[str, Any] = {key: tuple(raw[key]) for key in ("models", "quants") if key in raw}
+        return Plan(**{**raw, "shapes": shapes, **listed})
     except TypeError as error:
         raise HarnessError(f"{where}: {error}") from error
 

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from harness.record import Cell, Phase
-from harness.run import describe
 from harness.watch import Watcher
 
 
@@ -50,8 +49,10 @@ class ProgressBar(Watcher):
             self.note(f"loading {name}")
 
     def visiting(self, cell: Cell, repeat: int, phase: Phase) -> None:
-        what = {"prime": "caching the context of", "warmup": "warming up with", "counted": f"repeat {repeat + 1} of"}[phase]
-        text = f"{cell.model} {cell.quant}: {what} {describe(cell)}"
+        what = {"prime": "caching the context of", "warmup": "warming up with", "counted": f"repeat {repeat + 1} of"}[
+            phase
+        ]
+        text = f"{cell.model} {cell.quant}: {what} {cell.shape}"
         if self._console.is_terminal:
             self._describe(text, None, None)
         else:
@@ -72,5 +73,3 @@ class ProgressBar(Watcher):
             self._bars.update(self._task, completed=share)
         if left is not None:
             self._bars.update(self._task, left=left)
-
-

@@ -73,6 +73,19 @@ class Cell:
         """Tokens that one sequence of this cell holds at its end."""
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
 
+    @property
+    def shape(self) -> str:
+        """The request shape in words: "prompt 64, output 32, depth 512"."""
+        parts = [f"prompt {self.prompt_tokens}", f"output {self.output_tokens}"]
+        parts += [f"depth {self.depth_tokens}"] if self.depth_tokens else []
+        parts += [f"{self.concurrency} streams"] if self.concurrency > 1 else []
+        return ", ".join(parts)
+
+    @property
+    def label(self) -> str:
+        """The cell in words: "mistral:7b Q4_K_M, prompt 64, output 32"."""
+        return f"{self.model} {self.quant}, {self.shape}"
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -159,8 +172,8 @@ class Sample(NamedTuple):
     """The server's process tree at one instant; `cpu_s` is the CPU time used since it started.
 
     `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
-    memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell); `peak_bytes` the kernel's own high-water
-    mark of resident memory, None where the kernel keeps none.
+    memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell);
+    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none.
     """
 
     at_ns: int

@@ -34,8 +34,7 @@ def show_run(console: Console, record: Record) -> None:
     console.print(table)
     for row in listed:
         for reason in row.verdict.reasons:
-            c = row.cell
-            _say(console, f"{row.verdict.word} {c.model} {c.quant} {c.prompt_tokens}/{c.output_tokens} at {c.depth_tokens}: {reason}")
+            _say(console, f"{row.verdict.word} {row.cell.label}: {reason}")
     _say(
         console,
         "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "
@@ -74,14 +73,16 @@ def _number(value: float | None) -> str:
 
 def _headline(header: RunHeader) -> str:
     host = header.host
-    return (
-        f"{header.run_id} - {host.cpu}, {host.physical_cores} cores, {host.memory_total_bytes / GIB:.1f} GiB, {host.system}"
-    )
+    memory = f"{host.memory_total_bytes / GIB:.1f} GiB"
+    return f"{header.run_id} - {host.cpu}, {host.physical_cores} cores, {memory}, {host.system}"
 
 
 def _engine_line(entry: Loaded) -> str:
     subject = entry.subject
-    parts = [f"{subject.model_name} {subject.quant} on {subject.engine} {subject.engine_version}, loaded in {entry.load_s:.1f} s"]
+    parts = [
+        f"{subject.model_name} {subject.quant} on {subject.engine} {subject.engine_version}",
+        f"loaded in {entry.load_s:.1f} s",
+    ]
     if entry.peak_resident_bytes is None:
         parts.append("memory not sampled (not a process of ours)")
     else:
@@ -97,8 +98,7 @@ def show_errors(console: Console, record: Record) -> None:
     """Every failed request with its error."""
     for request in record.requests:
         if request.error is not None:
-            c = request.cell
-            _say(console, f"{c.model} {c.quant} {c.prompt_tokens}/{c.output_tokens} at {c.depth_tokens}: {request.error}")
+            _say(console, f"{request.cell.label}: {request.error}")
 
 
 def _say(console: Console, text: str) -> None:

@@ -17,7 +17,7 @@ from harness.journal import Journal
 from harness.opening import Door, Opened, Target, depths, opened, prepare
 from harness.plan import Plan
 from harness.prompts import Prompts
-from harness.record import Cell, Record, RunEnd, Subject
+from harness.record import Cell, Phase, Record, RunEnd, Subject
 from harness.sensors.process import sampling
 from harness.visits import Instruments, Visitor
 from harness.watch import Watcher
@@ -64,22 +64,24 @@ class Runner:
         target = prepare(target, self.plan, self.door, building)
         self.watcher.loading(target.name)
         started_ns = self.clock()
-        async with opened(target, self.plan, self.door, log, self.clock) as engine:
-            async with sampling(engine.pid, self.plan.sample_per_s) as sampler:
-                facts = await engine.backend.describe()
-                subject = _subject(f"{index}.{sitting}", self.plan, target, facts, (started_ns, self.clock()))
-                self.journal.append(subject)
-                _require_context(facts, self.plan)
-                visitor = Visitor(
-                    engine,
-                    subject.subject_id,
-                    Prompts(await engine.backend.vocabulary(), self.plan.seed),
-                    facts.slots,
-                    tuple(depths(self.plan.shapes)),
-                    Instruments(self.journal, sampler, self.watcher, self.clock),
-                    nonce=len(self.past.requests) * 2 + 1,
-                )
-                await self._rounds(visitor, goal, index)
+        async with (
+            opened(target, self.plan, self.door, log, self.clock) as engine,
+            sampling(engine.pid, self.plan.sample_per_s) as sampler,
+        ):
+            facts = await engine.backend.describe()
+            subject = _subject(f"{index}.{sitting}", self.plan, target, facts, (started_ns, self.clock()))
+            self.journal.append(subject)
+            _require_context(facts, self.plan)
+            visitor = Visitor(
+                engine,
+                subject.subject_id,
+                Prompts(await engine.backend.vocabulary(), self.plan.seed),
+                facts.slots,
+                tuple(depths(self.plan.shapes)),
+                Instruments(self.journal, sampler, self.watcher, self.clock),
+                nonce=len(self.past.requests) * 2 + 1,
+            )
+            await self._rounds(visitor, goal, index)
         return not goal.missing()
 
     async def _rounds(self, visitor: Visitor, goal: Goal, index: int) -> None:
@@ -95,23 +97,15 @@ class Runner:
                     share = (index + goal.share()) / len(self.targets)
                     self.watcher.spent(share, goal.left_s())
 
-    async def _visit(self, visitor: Visitor, goal: Goal, cell: Cell, phase: str) -> None:
+    async def _visit(self, visitor: Visitor, goal: Goal, cell: Cell, phase: Phase) -> None:
         begun_ns = self.clock()
         repeat = len(goal.counted.get(cell, ())) // cell.concurrency
-        for request in await visitor.visit(cell, repeat, "warmup" if phase == "warmup" else "counted"):
+        for request in await visitor.visit(cell, repeat, phase):
             goal.take(request)
             if request.error is not None:
-                self.watcher.note(f"a request of {describe(cell)} failed: {request.error}")
+                self.watcher.note(f"a request of {cell.label} failed: {request.error}")
                 _require_alive(visitor.engine)
         goal.spent_s += (self.clock() - begun_ns) * 1e-9
-
-
-def describe(cell: Cell) -> str:
-    """A cell in words: "prompt 64, output 32, depth 512"."""
-    parts = [f"prompt {cell.prompt_tokens}", f"output {cell.output_tokens}"]
-    parts += [f"depth {cell.depth_tokens}"] if cell.depth_tokens else []
-    parts += [f"{cell.concurrency} streams"] if cell.concurrency > 1 else []
-    return ", ".join(parts)
 
 
 def _subject(subject_id: str, plan: Plan, target: Target, facts: Facts, instants_ns: tuple[int, int]) -> Subject:
@@ -135,8 +129,8 @@ def _require_context(facts: Facts, plan: Plan) -> None:
     longest = max(shape.longest_tokens for shape in plan.shapes)
     if 0 < facts.context_tokens < longest:
         raise HarnessError(
-            f"the engine holds {facts.context_tokens} tokens a slot, the plan needs {longest}: shorten --prompt-tokens, "
-            "--output-tokens or --depth"
+            f"the engine holds {facts.context_tokens} tokens a slot, the plan needs {longest}: "
+            "shorten --prompt-tokens, --output-tokens or --depth"
         )
 
 

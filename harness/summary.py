@@ -136,4 +136,3 @@ def as_json(record: Record) -> dict[str, Any]:
         ],
         "engines": [asdict(entry) for entry in loaded(record)],
     }
-

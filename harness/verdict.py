@@ -31,7 +31,9 @@ class Verdict:
 def cell_verdict(requests: Sequence[Request], failed: int, samples: Sequence[Sample], threads: int | None) -> Verdict:
     """The verdict on one cell from its counted requests, its failures and the samples of its engine."""
     if not requests:
-        return Verdict("FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",))
+        return Verdict(
+            "FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",)
+        )
     if late := _client_bound(requests):
         return Verdict("CLIENT-BOUND", (late,))
     reasons = [
@@ -75,8 +77,8 @@ def _spread(name: str, values: Sequence[float]) -> list[str]:
     if error <= ERROR_LIMIT:
         return []
     return [
-        f"{name} varies by {sd:.0%} (standard deviation), its median is known to {error:.0%} only: give a larger --budget, "
-        "or measure again when the machine is quiet"
+        f"{name} varies by {sd:.0%} (standard deviation), its median is known to {error:.0%} only: "
+        "give a larger --budget, or measure again when the machine is quiet"
     ]
 
 

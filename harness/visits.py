@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from harness.backends import Ask, Done, Piece, Sent
 from harness.errors import HarnessError
 from harness.journal import Journal
-from harness.opening import Opened
 from harness.metrics import cached_as_meant
+from harness.opening import Opened
 from harness.prompts import Prompts
 from harness.record import Cell, Chunk, Phase, Request, ServerTimings, Usage
 from harness.sensors.process import ProcessSampler
@@ -106,7 +106,13 @@ class Visitor:
         except RequestFailed as failure:
             error = str(failure)
         return replace(
-            blank, sent_ns=sent, ended_ns=clock(), chunks=tuple(chunks), usage=done.usage, timings=done.timings, error=error
+            blank,
+            sent_ns=sent,
+            ended_ns=clock(),
+            chunks=tuple(chunks),
+            usage=done.usage,
+            timings=done.timings,
+            error=error,
         )
 
 

@@ -148,7 +148,9 @@ class Wire:
             return response.json()
 
     @asynccontextmanager
-    async def post_stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[tuple[StampedStream, AsyncIterator[bytes]]]:
+    async def post_stream(
+        self, path: str, body: dict[str, Any]
+    ) -> AsyncIterator[tuple[StampedStream, AsyncIterator[bytes]]]:
         """Opens a streamed POST: the stamped socket, and the body's pieces as they come.
 
         A piece is yielded before the next read of the socket, so `read_ns` is the instant of the
@@ -166,7 +168,7 @@ class Wire:
         await self._client.aclose()
 
 
-class _named_failures:  # noqa: N801 - reads as a with-statement
+class _named_failures:
     def __init__(self, where: str) -> None:
         self._where = where
 

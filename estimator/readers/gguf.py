@@ -84,11 +84,15 @@ def _read(path: Path, buffer: mmap.mmap, size: int) -> ModelFile:
 
 def _check_magic(path: Path, buffer: mmap.mmap) -> None:
     if buffer[:4] != b"GGUF":
-        raise UnreadableFile(f"{path} is not a GGUF file (it starts with {bytes(buffer[:4])!r}): give a .gguf model file")
+        raise UnreadableFile(
+            f"{path} is not a GGUF file (it starts with {bytes(buffer[:4])!r}): give a .gguf model file"
+        )
     (version,) = struct.unpack_from("<I", buffer, 4)
     if version not in (2, 3):
         why = "a big-endian file" if version & 0xFFFF == 0 else f"GGUF version {version}"
-        raise UnreadableFile(f"{path} is {why}; only little-endian versions 2 and 3 are read: convert it with llama.cpp")
+        raise UnreadableFile(
+            f"{path} is {why}; only little-endian versions 2 and 3 are read: convert it with llama.cpp"
+        )
 
 
 class _Cursor:
@@ -164,7 +168,9 @@ def _check_data(path: Path, infos: list[_Info], header_end: int, alignment: int,
     start = -(-header_end // alignment) * alignment
     end = max((start + info.offset_bytes + tensor_bytes(info.tensor) for info in infos), default=start)
     if size < end:
-        raise UnreadableFile(f"{path} is truncated: {end - size:,} of {end:,} bytes are missing; download or build it again")
+        raise UnreadableFile(
+            f"{path} is truncated: {end - size:,} of {end:,} bytes are missing; download or build it again"
+        )
 
 
 def _model(path: Path, metadata: dict[str, Any], tensors: tuple[Tensor, ...]) -> Model:
@@ -218,13 +224,17 @@ class _Facts:
             found = max(found.values or (), default=None)
         if not isinstance(found, int) or (found <= 0 and found != default):
             key = f"{self.architecture}.{name}"
-            raise UnreadableFile(f"{self.path} has no usable {key} ({found!r}): it is not a decoder-only language model")
+            raise UnreadableFile(
+                f"{self.path} has no usable {key} ({found!r}): it is not a decoder-only language model"
+            )
         return found
 
     def refuse_what_is_beyond_theory(self) -> None:
         for key, what in _BEYOND_THEORY.items():
             if self.metadata.get(f"{self.architecture}.{key}"):
-                raise UnreadableFile(f"{self.path} is {what} model, which no formula here describes: choose a dense model")
+                raise UnreadableFile(
+                    f"{self.path} is {what} model, which no formula here describes: choose a dense model"
+                )
 
 
 def _vocabulary(metadata: dict[str, Any], tensors: tuple[Tensor, ...]) -> int:

@@ -32,9 +32,9 @@ def compute_buffer_bytes(model: Model, work: Workload) -> int:
     masks         Σ caches: n·cells x (2 with flash attention, 4 without); two caches with a sliding window
     indices       Σ caches: 36·n, and without flash attention 8·n·kv_heads·key_length (transposed V)
 
-    Exact (to the 0.01 MiB that the engine prints) for every catalogue model with flash attention, and for
-    feed-forwards wider than `hidden`; narrower ones need less. Without flash attention up to 8 MiB off,
-    at large context. A quantised cache adds < 1 MiB (rotation matrices), left out. Source: dry runs.
+    Within 0.02 MiB for every catalogue model, with and without flash attention. Odd shapes (a feed-forward
+    narrower than `hidden`) err by some MiB, mostly to the safe side: there the allocator fills holes.
+    A quantised cache adds < 1 MiB (rotation matrices), left out. Source: dry runs.
     """
     rows = _micro_batch_rows(work)
     widest = max(

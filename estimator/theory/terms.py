@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from estimator.specs import Model, ModelFile, Workload
 
 TILE = 64
+# llama.cpp's CPU kernels multiply 16 rows of a batch at once and the rest in fours and ones, which is slower.
+ROW_BLOCK = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Term:
 
 TERMS = (
     Term("weights.", "byte", "GB/s", 1e9, "weights of this block type read for one row: decode, and the head"),
-    Term("matmul.", "FLOP", "GFLOP/s", 1e9, "multiplying a batch of rows with weights of this block type"),
+    Term("matmul.", "FLOP", "GFLOP/s", 1e9, "multiplying rows with weights of this block type, in blocks of 16 rows"),
+    Term("matmul_rest.", "FLOP", "GFLOP/s", 1e9, "the same for the rows left over after the last block of 16"),
     Term("attention.decode", "score", "ns", 1e-9, "one query against one position in one head, decode"),
     Term("attention.decode_flop", "FLOP", "GFLOP/s", 1e9, "the same, by the arithmetic of keys and values"),
     Term("attention.row", "score", "ns", 1e-9, "one query against one position in one head, 2 to 63 queries"),
@@ -50,7 +53,7 @@ TERMS = (
 
 def term(name: str) -> Term:
     """The row of TERMS that `name` belongs to. Raises KeyError."""
-    family = name.split(".")[0] + "."
+    family = name.split(".", maxsplit=1)[0] + "."
     for row in TERMS:
         if row.name in (name, family):
             return row
@@ -70,19 +73,26 @@ def step_terms(file: ModelFile, batch_tokens: int, past_tokens: int, *, output: 
     """One pass over `batch_tokens` new tokens of one sequence that has `past_tokens` in its cache.
 
     weights.T        bytes of T                      (matrices for a batch of one; the head if `output`)
-    matmul.T         2 x elements of T x batch       (matrices for a larger batch), FLOP
+    matmul.T         2 x elements of T x rows        (matrices for a larger batch, its full blocks of 16 rows), FLOP
+    matmul_rest.T    the same for the rows after the last full block
     attention.*      see `_attention_terms`
     vector           layers x hidden x batch;  layer: layers;  step: 1
     """
     terms: defaultdict[str, float] = defaultdict(float)
     for group in file.groups:
         if group.role == "matrix" and batch_tokens > 1:
-            terms[f"matmul.{group.quant_type}"] += 2 * group.elements * batch_tokens
+            rest = batch_tokens % ROW_BLOCK
+            terms[f"matmul.{group.quant_type}"] += 2 * group.elements * (batch_tokens - rest)
+            terms[f"matmul_rest.{group.quant_type}"] += 2 * group.elements * rest
         elif group.role == "matrix" or (group.role == "head" and output):
             terms[f"weights.{group.quant_type}"] += group.size_bytes
     model = file.model
-    rest = {"vector": float(model.layers * model.hidden * batch_tokens), "layer": float(model.layers), "step": 1.0}
-    return {**terms, **_attention_terms(model, batch_tokens, past_tokens), **rest}
+    fixed = {"vector": float(model.layers * model.hidden * batch_tokens), "layer": float(model.layers), "step": 1.0}
+    return {
+        **{name: amount for name, amount in terms.items() if amount},
+        **_attention_terms(model, batch_tokens, past_tokens),
+        **fixed,
+    }
 
 
 def prefill_terms(file: ModelFile, work: Workload) -> dict[str, float]:

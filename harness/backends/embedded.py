@@ -6,12 +6,15 @@ listens, and ends when its standard input does, so that it never outlives its pa
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import sys
 import threading
 from typing import Any
 
 from harness.backends.guard import end_with_parent
+
 
 def _parameters(options: dict[str, Any]) -> Any:
     import xllamacpp
@@ -43,12 +46,22 @@ def _parameters(options: dict[str, Any]) -> Any:
     return p
 
 
+def _wait_when_crashing() -> None:
+    """Makes a crash wait to be killed: a dry run crashes after its last word, and its log must come out first."""
+    if sys.platform != "win32":
+        libc = ctypes.CDLL(None)
+        for crash in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS):
+            libc.signal(crash, libc.pause)
+
+
 def main() -> None:
     """Runs the server that the JSON in the first argument describes until standard input ends."""
     end_with_parent()
     import xllamacpp
 
     options = json.loads(sys.argv[1])
+    if options.get("dry_run"):
+        _wait_when_crashing()
     server = xllamacpp.Server(_parameters(options))
     ready = {
         "url": server.listening_address,

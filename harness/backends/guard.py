@@ -39,9 +39,9 @@ def _exit_at_end_of_input(before_end: Callable[[], None]) -> None:
 
 def main() -> None:
     """Runs the command of the arguments; ends it when standard input ends."""
-    command = subprocess.Popen(
-        sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=_ask_kernel if sys.platform == "linux" else None
-    )
+    # This process has no other thread yet, so preparing the child in it is safe.
+    prepare = _ask_kernel if sys.platform == "linux" else None
+    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=prepare)  # noqa: PLW1509
     signal.signal(signal.SIGTERM, lambda *_: command.terminate())
 
     def stop() -> None:

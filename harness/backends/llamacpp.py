@@ -48,7 +48,9 @@ class LlamaServer:
         answer = await self._wire.post_json("/tokenize", {"content": " ".join(islice(words(), _POOL_WORDS))})
         ids = tuple(sorted({int(token) for token in answer["tokens"]}))
         if len(ids) < 10:
-            raise RequestFailed(f"/tokenize knows only {len(ids)} tokens of {_POOL_WORDS} words: not a usable tokenizer")
+            raise RequestFailed(
+                f"/tokenize knows only {len(ids)} tokens of {_POOL_WORDS} words: not a usable tokenizer"
+            )
         return ids
 
     async def generate(self, ask: Ask) -> AsyncIterator[Event]:
@@ -91,7 +93,9 @@ def _event(data: bytes) -> dict[str, Any]:
     try:
         event = json.loads(data)
     except ValueError as error:
-        raise RequestFailed(f"an event of the stream is not JSON: {first_line(data.decode('utf-8', 'replace'), 60)}") from error
+        raise RequestFailed(
+            f"an event of the stream is not JSON: {first_line(data.decode('utf-8', 'replace'), 60)}"
+        ) from error
     if not isinstance(event, dict):
         raise RequestFailed(f"an event of the stream is no JSON object: {event!r}")
     if "error" in event:

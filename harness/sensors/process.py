@@ -24,7 +24,7 @@ _RESCAN_S = 2.0
 
 
 class ProcessTree:
-    """A process and its children, read at once. Children are looked up again every two seconds; ones that end are left out."""
+    """A process and its children, read at once. Children are looked up every two seconds; ones that end are left out."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
@@ -79,12 +79,19 @@ class ProcessSampler:
     def __init__(self) -> None:
         self._fresh: list[Sample] = []
         self._cpu_s = 0.0
+        self._started = asyncio.Event()
 
     async def collect(self, lines: AsyncIterator[bytes]) -> None:
         """Takes samples from `lines` until they end."""
         async for line in lines:
             *fields, self._cpu_s = json.loads(line)
             self._fresh.append(Sample(*fields))
+            self._started.set()
+        self._started.set()
+
+    async def first(self) -> None:
+        """Waits until the first sample is there, or none will come."""
+        await self._started.wait()
 
     def take(self, subject_id: str) -> Samples:
         """The samples since the last call."""
@@ -107,6 +114,7 @@ async def sampling(pid: int | None, per_s: float) -> AsyncIterator[ProcessSample
     assert process.stdin is not None
     reader = asyncio.create_task(sampler.collect(process.stdout))
     try:
+        await sampler.first()
         yield sampler
     finally:
         process.stdin.close()

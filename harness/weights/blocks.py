@@ -27,8 +27,10 @@ _SCALES: dict[str, tuple[tuple[int, float], ...]] = {
     "Q8_0": ((0, 0.00027),),
     "Q4_K": ((0, 0.0001), (2, 0.00075)),
     "Q5_K": ((0, 0.00007), (2, 0.001085)),
-    "Q6_K": ((208, 0.0000625),),
+    "Q6_K": ((208, 0.000117),),
 }
+# Q6_K's sixteen 8-bit scales stand at these bytes; five random bits less 16 keep them small.
+_Q6_K_SCALES = slice(192, 208)
 
 
 def random_blocks(quant_type: str, count: int, rng: np.random.Generator) -> Blocks:
@@ -37,9 +39,13 @@ def random_blocks(quant_type: str, count: int, rng: np.random.Generator) -> Bloc
     if quant_type in _PLAIN:
         return _PLAIN[quant_type](count * block_elements(quant_type), rng).view(np.uint8).reshape(count, size)
     if quant_type not in _SCALES:
-        raise HarnessError(f"weight-free blocks of type {quant_type} cannot be made: known are {', '.join([*_PLAIN, *_SCALES])}")
+        raise HarnessError(
+            f"weight-free blocks of type {quant_type} cannot be made: known are {', '.join([*_PLAIN, *_SCALES])}"
+        )
     words = rng.integers(0, 2**64, size=-(-count * size // 8), dtype=np.uint64)
     blocks: Blocks = words.view(np.uint8)[: count * size].reshape(count, size)
+    if quant_type == "Q6_K":
+        blocks[:, _Q6_K_SCALES] = (blocks[:, _Q6_K_SCALES] & 0x1F) - np.uint8(16)
     for offset, value in _SCALES[quant_type]:
         blocks[:, offset : offset + 2] = np.frombuffer(np.float16(value).tobytes(), dtype=np.uint8)
     return blocks

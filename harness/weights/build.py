@@ -23,7 +23,7 @@ Progress = Callable[[int], None]
 
 
 # Part of the key of cached files: raise it when the contents change.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 
 
 def write_model(path: Path, model: Model, mixture: str, seed: int, progress: Progress = lambda _: None) -> None:

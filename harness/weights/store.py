@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,8 +31,9 @@ def cache_folder() -> Path:
 class Store:
     """Weight-free model files in one folder."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, free_bytes: Callable[[Path], int] | None = None) -> None:
         self.folder = folder or cache_folder()
+        self._free_bytes = free_bytes or (lambda path: shutil.disk_usage(path).free)
 
     def path(self, model: Model, mixture: str, seed: int = 1) -> Path:
         """Where the file of this model, mixture and seed is or would be. The key changes with its contents."""
@@ -52,7 +54,7 @@ class Store:
         if self.path(model, mixture).exists():
             return 0
         need = self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES + _SPARE_BYTES
-        return max(0, need - shutil.disk_usage(_existing_parent(self.folder)).free)
+        return max(0, need - self._free_bytes(_existing_parent(self.folder)))
 
     def build(self, model: Model, mixture: str, seed: int = 1, progress: Progress = lambda _: None) -> Path:
         """The file, built where it is not there. Raises NotEnoughRoom, HarnessError.
@@ -75,7 +77,9 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NotEnoughRoom(f"the disk filled up while {path.name} was built; nothing was kept") from error
-            raise HarnessError(f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
+            raise HarnessError(
+                f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder"
+            ) from error
         finally:
             part.unlink(missing_ok=True)
         return path

@@ -20,7 +20,7 @@ _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 
 
 def words() -> Iterator[str]:
-    """"a", "b", ... "z", "aa", "ab", ...: an endless list, each prefix before its extensions."""
+    """ "a", "b", ... "z", "aa", "ab", ...: an endless list, each prefix before its extensions."""
     for length in count(1):
         for letters in product(ascii_lowercase, repeat=length):
             yield "".join(letters)

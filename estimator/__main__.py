@@ -1,0 +1,78 @@
+"""The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
+
+Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
+3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read.
+
+`predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
+low, high, theory and basis; its unit is the last word of its key.
+
+argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from argparse import Namespace
+from pathlib import Path
+
+from estimator import catalog, render
+from estimator.coefficients import find_coefficients
+from estimator.errors import EstimatorError
+from estimator.machine import rate_per_s, this_machine
+from estimator.options import parser
+from estimator.plain import to_plain
+from estimator.predict import predict
+from estimator.prices import Prices
+from estimator.readers.gguf import read_model_file
+from estimator.specs import ModelFile, Workload
+from estimator.tensors import model_file
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command that `arguments` name and gives the exit status; the only place where errors are caught."""
+    try:
+        options = parser().parse_args(arguments or ["--help"])
+        sys.stdout.write(_models_text() if options.command == "models" else _prediction_text(options))
+    except EstimatorError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
+    return 0
+
+
+def _models_text() -> str:
+    return render.models_text(catalog.models()) + "\n"
+
+
+def _prediction_text(options: Namespace) -> str:
+    work = Workload(
+        prompt_tokens=options.prompt_tokens,
+        output_tokens=options.output_tokens,
+        depth_tokens=options.depth,
+        concurrency=options.concurrency,
+        context_tokens=options.context,
+        flash_attention=options.flash_attention,
+        kv_type=options.kv_type.upper(),
+    )
+    file = _file(options.model, options.quant)
+    fitted = find_coefficients(options.coefficients)
+    bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
+    compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
+    prices = Prices(options.usd_per_hour, options.watts, options.usd_per_kwh)
+    answer = predict(file, work, this_machine(bandwidth, compute, fitted), fitted, options.formulas, prices)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
+
+
+def _file(model: str, quant: str | None) -> ModelFile:
+    if not model.endswith(".gguf"):
+        return model_file(catalog.find_model(model), catalog.find_mixture(quant or "q4_k_m"))
+    if quant is not None:
+        raise EstimatorError(f"{model} states its own weight type: leave out --quant {quant}")
+    return read_model_file(Path(model))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

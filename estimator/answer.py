@@ -1,0 +1,91 @@
+"""The answer of a prediction: quantities with their theory, interval and basis, and the fit verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from estimator.specs import Hardware, Workload
+
+Basis = Literal["calibrated", "theory", "unknown"]
+Formulas = Literal["engineering", "textbook"]
+Fits = Literal["yes", "tight", "no"]
+_BASES: tuple[Basis, ...] = ("calibrated", "theory", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One predicted number; its unit is the last word of the key that it stands under.
+
+    `value` is the answer: calibrated where calibration covers the question, else the theory; None where
+    neither is known. `low` and `high` enclose the truth in 90 of 100 cases, None where nothing says so.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    theory: float | None = None
+    basis: Basis = "theory"
+
+    def scaled(self, factor: float) -> Quantity:
+        """Every number times `factor`."""
+        value, low, high, theory = (None if part is None else part * factor for part in self._numbers)
+        return Quantity(value, low, high, theory, self.basis)
+
+    def plus(self, other: Quantity) -> Quantity:
+        """Both added, the ends of the intervals too (at least 90 % where each is); no better than the weaker basis."""
+        pairs = zip(self._numbers, other._numbers, strict=True)
+        value, low, high, theory = (None if one is None or two is None else one + two for one, two in pairs)
+        return Quantity(value, low, high, theory, max(self.basis, other.basis, key=_BASES.index))
+
+    def rate_of(self, amount: float) -> Quantity:
+        """`amount` per this time: low and high change places."""
+        value, low, high, theory = (None if not part else amount / part for part in self._numbers)
+        return Quantity(value, high, low, theory, self.basis)
+
+    @property
+    def _numbers(self) -> tuple[float | None, float | None, float | None, float | None]:
+        return self.value, self.low, self.high, self.theory
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the memory suffices: "yes", "tight" (weights are read from disk again and again) or "no".
+
+    `needed_bytes` is the upper bound of what must stay in memory for full speed, `anonymous_bytes` the upper
+    bound of what cannot be evicted at all, `margin_bytes` what is left of `available_bytes` after `needed_bytes`.
+    """
+
+    fits: Fits
+    needed_bytes: int
+    anonymous_bytes: int
+    available_bytes: int
+    margin_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything that one question is answered with; `to_plain` of it is what `--json` prints.
+
+    memory  weights_bytes, repacked_bytes, kv_cache_bytes, compute_bytes, output_bytes, runtime_bytes,
+            libraries_bytes, anonymous_bytes (all that cannot be evicted), total_bytes
+            (textbook: weights_bytes, kv_cache_bytes, margin_bytes, total_bytes)
+    speed   ttft_s, time_per_token_s, end_to_end_s, prefill_tokens_per_s, decode_tokens_per_s of one
+            sequence, and with concurrency throughput_tokens_per_s of all
+    cost    rented_usd and electricity_usd of the requests, and of a million output tokens at this rate
+            (rented_per_million_output_tokens_usd, ...), where prices were stated
+    """
+
+    model: str
+    title: str
+    quant: str
+    formulas: Formulas
+    work: Workload
+    hardware: Hardware
+    calibration: str | None
+    memory: dict[str, Quantity]
+    speed: dict[str, Quantity]
+    cost: dict[str, Quantity]
+    fit: Verdict
+    warnings: tuple[str, ...]

@@ -1,0 +1,30 @@
+"""Does it fit: what must stay in memory against what is available."""
+
+from __future__ import annotations
+
+from estimator.answer import Fits, Verdict
+from estimator.theory.memory import MemoryNeed
+
+
+def fit_verdict(
+    need: MemoryNeed, available_bytes: int, anonymous_factor: float = 1.0, file_factor: float = 1.0
+) -> Verdict:
+    """The verdict on `need`, whose anonymous and file-backed parts are at most these factors larger.
+
+    yes    anonymous + hot file pages fit at their upper bound: nothing that is needed is ever evicted
+    tight  anonymous memory fits, but file-backed weights do not: they are read from disk for every token
+    no     not even the anonymous memory fits
+    Weights that were repacked are no hot file pages: their copy is read, and evicting them costs nothing.
+    """
+    anonymous = round(need.anonymous_bytes * anonymous_factor)
+    needed = anonymous + round(need.hot_file_bytes * file_factor)
+    fits, reason = _judged(anonymous, needed, available_bytes)
+    return Verdict(fits, needed, anonymous, available_bytes, available_bytes - needed, reason)
+
+
+def _judged(anonymous: int, needed: int, available: int) -> tuple[Fits, str]:
+    if needed <= available:
+        return "yes", "everything that a token needs stays in memory"
+    if anonymous <= available:
+        return "tight", "weights will be evicted and read from disk again for every token: expect it to be slow"
+    return "no", "memory that cannot be evicted exceeds what is available: choose a smaller model, type or context"

@@ -1,0 +1,74 @@
+"""This machine as the estimator sees it: the only module that looks at it, and the only user of psutil.
+
+Memory is read from the system. Bandwidth and compute rate are never guessed: they are stated on the
+command line, or were probed when the coefficients were measured, or are unknown.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from estimator.coefficients import Coefficients
+from estimator.errors import EstimatorError
+from estimator.specs import Hardware
+
+_PREFIXES = {
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def this_machine(
+    bandwidth_bytes_per_s: float | None = None,
+    compute_flop_per_s: float | None = None,
+    coefficients: Coefficients | None = None,
+) -> Hardware:
+    """This machine, with rates as stated, else as probed with `coefficients` on the same CPU, else unknown."""
+    import psutil  # noqa: PLC0415  40 ms that `models` and `--help` need not pay
+
+    memory = psutil.virtual_memory()
+    cpu = cpu_name()
+    source = "stated" if bandwidth_bytes_per_s or compute_flop_per_s else "unknown"
+    if coefficients is not None and coefficients.machine.cpu == cpu:
+        probed = coefficients.machine
+        if source == "unknown" and (probed.bandwidth_bytes_per_s or probed.compute_flop_per_s):
+            source = "probed when the coefficients were measured"
+        bandwidth_bytes_per_s = bandwidth_bytes_per_s or probed.bandwidth_bytes_per_s
+        compute_flop_per_s = compute_flop_per_s or probed.compute_flop_per_s
+    return Hardware(cpu, memory.total, memory.available, bandwidth_bytes_per_s, compute_flop_per_s, source)
+
+
+def cpu_name() -> str:
+    """The CPU's own name for itself, or the architecture where it has none to tell."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    if sys.platform == "darwin":
+        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        return told.stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def rate_per_s(text: str, unit: str) -> float:
+    """ "25GB/s" -> 25e9 (unit "B/s"), "200 GFLOP/s" -> 200e9 (unit "FLOP/s"). Raises EstimatorError."""
+    found = re.fullmatch(r"\s*([\d.]+(?:[eE][+-]?\d+)?)\s*([kMGTP]i?)?" + f"(?:{unit})?\\s*", text)
+    try:
+        value = float(found.group(1)) * _PREFIXES[found.group(2) or ""] if found else 0.0
+    except (ValueError, KeyError):
+        value = 0.0
+    if value <= 0:
+        raise EstimatorError(f"cannot read the rate {text!r}: write it like 25G{unit}")
+    return value

@@ -1,0 +1,120 @@
+"""The answer as text for people: tables of at most 80 columns, warnings below. Prints nothing itself."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+
+from estimator.answer import Answer, Quantity
+from estimator.specs import Model
+
+WIDTH = 80
+_GIB = 2**30
+_MIB = 2**20
+_LABELS = {
+    "weights_bytes": "weights (file-backed)",
+    "repacked_bytes": "repacked weights",
+    "kv_cache_bytes": "KV cache",
+    "compute_bytes": "compute buffer",
+    "output_bytes": "output buffer",
+    "runtime_bytes": "runtime",
+    "libraries_bytes": "libraries (file-backed)",
+    "anonymous_bytes": "not evictable",
+    "margin_bytes": "safety margin (20 %)",
+    "total_bytes": "total",
+    "ttft_s": "time to first token",
+    "time_per_token_s": "time per output token",
+    "end_to_end_s": "end to end",
+    "prefill_tokens_per_s": "prefill tok/s",
+    "decode_tokens_per_s": "decode tok/s",
+    "throughput_tokens_per_s": "decode tok/s, all",
+    "rented_usd": "rent",
+    "rented_per_million_output_tokens_usd": "rent, 1M output tok",
+    "electricity_usd": "electricity",
+    "electricity_per_million_output_tokens_usd": "electricity, 1M out",
+}
+
+
+def answer_text(answer: Answer) -> str:
+    """The whole answer as lines of at most 80 columns."""
+    work, hardware = answer.work, answer.hardware
+    request = f"{work.prompt_tokens:,} prompt + {work.output_tokens:,} output tokens"
+    request += f" at depth {work.depth_tokens:,}" if work.depth_tokens else ""
+    request += f", {work.concurrency} at once" if work.concurrency > 1 else ""
+    rates = ", ".join(_rates(hardware.bandwidth_bytes_per_s, hardware.compute_flop_per_s)) or "rates unknown"
+    lines = [
+        f"{answer.title}, {answer.quant}: {request}",
+        *_wrapped("on", f"{hardware.name}, {size(hardware.memory_free_bytes)} free, {rates} ({hardware.source})"),
+        *_wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
+        "",
+        _row("", "theory", "calibrated", "90 % interval", "basis"),
+        *(_quantity_row(name, quantity, size) for name, quantity in answer.memory.items()),
+        "",
+        *(_quantity_row(name, quantity, _writer(name)) for name, quantity in (answer.speed | answer.cost).items()),
+        "",
+        *_wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
+        *_wrapped("", _margin(answer)),
+    ]
+    lines += [line for warning in answer.warnings for line in _wrapped("!", warning)]
+    return "\n".join(lines)
+
+
+def models_text(models: Iterable[Model]) -> str:
+    """The catalogue: one line a model."""
+    header = f"{'name':<16} {'title':<22} {'parameters':>15} {'layers':>6} {'context':>9}"
+    rows = (
+        f"{model.name:<16} {model.title:<22} {model.parameters or 0:>15,} {model.layers:>6} {model.context_tokens:>9,}"
+        for model in models
+    )
+    return "\n".join((header, *rows))
+
+
+def size(count_bytes: float) -> str:
+    """Bytes as GiB, or MiB below one."""
+    return f"{count_bytes / _GIB:,.2f} GiB" if abs(count_bytes) >= _GIB else f"{count_bytes / _MIB:,.1f} MiB"
+
+
+def duration(time_s: float) -> str:
+    """Seconds as s, or ms below one."""
+    return f"{time_s:,.2f} s" if time_s >= 1 else f"{time_s * 1000:,.1f} ms"
+
+
+def _writer(name: str) -> Callable[[float], str]:
+    unit = name.rsplit("_", 1)[-1]
+    if name.endswith("_tokens_per_s"):
+        return lambda value: f"{value:,.1f}"
+    return duration if unit == "s" else lambda value: f"${value:,.4g}"
+
+
+def _quantity_row(name: str, quantity: Quantity, write: Callable[[float], str]) -> str:
+    calibrated = quantity.value if quantity.basis == "calibrated" else None
+    interval = "-"
+    if quantity.low is not None and quantity.high is not None:
+        interval = f"{write(quantity.low)} .. {write(quantity.high)}"
+    theory, found = ("-" if value is None else write(value) for value in (quantity.theory, calibrated))
+    return _row(_LABELS[name], theory, found, interval, quantity.basis)
+
+
+def _row(label: str, theory: str, calibrated: str, interval: str, basis: str) -> str:
+    return f"{label:<23} {theory:>10} {calibrated:>10} {interval:>23} {basis:<10}".rstrip()
+
+
+def _rates(bandwidth: float | None, compute: float | None) -> Iterator[str]:
+    if bandwidth:
+        yield f"{bandwidth / 1e9:,.3g} GB/s"
+    if compute:
+        yield f"{compute / 1e9:,.3g} GFLOP/s"
+
+
+def _margin(answer: Answer) -> str:
+    fit = answer.fit
+    return (
+        f"needs up to {size(fit.needed_bytes)}, of which {size(fit.anonymous_bytes)} cannot be evicted; "
+        f"{size(fit.available_bytes)} available, margin {size(fit.margin_bytes)}"
+    )
+
+
+def _wrapped(mark: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=f"{mark:<6}" if mark != "!" else "!     ", subsequent_indent=" " * 6
+    )

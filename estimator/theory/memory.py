@@ -1,0 +1,67 @@
+"""Where the memory of a serving process goes, by component, and what of it can be evicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from estimator.specs import ModelFile, Workload
+from estimator.theory.buffers import compute_buffer_bytes, output_buffer_bytes
+from estimator.theory.kv_cache import kv_cache_bytes
+from estimator.theory.weights import mapped_bytes, repacked_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes by component, named as the engine names its buffers where it does.
+
+    `weights` and `libraries` are file-backed: the kernel may evict their pages. Everything else is
+    anonymous and stays. `runtime` and `libraries` are what the engine's own account leaves out; they
+    come from calibration and are 0 in pure theory.
+    """
+
+    weights_bytes: int
+    repacked_bytes: int
+    kv_cache_bytes: int
+    compute_bytes: int
+    output_bytes: int
+    runtime_bytes: int = 0
+    libraries_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Resident when every page has been touched: Σ components."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def anonymous_bytes(self) -> int:
+        """What cannot be evicted (without swap): repacked + KV cache + compute + output + runtime."""
+        return self.total_bytes - self.file_bytes
+
+    @property
+    def file_bytes(self) -> int:
+        """What is backed by files: weights + libraries."""
+        return self.weights_bytes + self.libraries_bytes
+
+    @property
+    def hot_file_bytes(self) -> int:
+        """File-backed pages that every token reads again: libraries, and weights that were not repacked."""
+        return self.libraries_bytes + max(0, self.weights_bytes - self.repacked_bytes)
+
+
+def memory_need(
+    file: ModelFile,
+    work: Workload,
+    repacked_types: frozenset[str],
+    runtime_bytes: float = 0.0,
+    libraries_bytes: float = 0.0,
+) -> MemoryNeed:
+    """What serving `work` from `file` takes: the engine's buffers by theory, the rest as given."""
+    return MemoryNeed(
+        weights_bytes=mapped_bytes(file),
+        repacked_bytes=repacked_bytes(file, repacked_types),
+        kv_cache_bytes=kv_cache_bytes(file.model, work),
+        compute_bytes=compute_buffer_bytes(file.model, work),
+        output_bytes=output_buffer_bytes(file.model, work),
+        runtime_bytes=round(runtime_bytes),
+        libraries_bytes=round(libraries_bytes),
+    )

@@ -1,0 +1,59 @@
+"""Records for tests: small, explicit, in nanoseconds that read as milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.record import (
+    Cell,
+    Chunk,
+    Host,
+    Phase,
+    Probes,
+    Request,
+    RunHeader,
+    ServerTimings,
+    Subject,
+    Usage,
+)
+
+MS = 1_000_000
+CELL = Cell("simulated", "mistral:7b", "Q4_K_M", prompt_tokens=64, output_tokens=9)
+
+
+def request(
+    arrivals_ms: Sequence[float],
+    tokens: Sequence[int | None] | None = None,
+    *,
+    cell: Cell = CELL,
+    phase: Phase = "counted",
+    late_ms: float = 0.0,
+    error: str | None = None,
+) -> Request:
+    """A request sent at 0 whose chunks arrive at `arrivals_ms`, one token each unless `tokens` says otherwise."""
+    counts = list(tokens or [1] * len(arrivals_ms))
+    chunks = tuple(
+        Chunk(round(at * MS), round((at + late_ms) * MS), count) for at, count in zip(arrivals_ms, counts, strict=True)
+    )
+    total = None if None in counts else sum(count or 0 for count in counts)
+    end = round((arrivals_ms[-1] if arrivals_ms else 0) * MS)
+    return Request(
+        "0.0", cell, 0, phase, 0, 0, end, chunks, Usage(cell.prompt_tokens, total, 0), ServerTimings(), error
+    )
+
+
+def header(**settings: object) -> RunHeader:
+    """A run header of a small machine."""
+    return RunHeader(
+        run_id="20261123-120000-simulated",
+        started_at="2026-11-23T12:00:00+00:00",
+        harness_version="0.1.0",
+        host=Host("Test CPU", 2, 2, 8 * 2**30, "Linux", "3.11", "test"),
+        probes=Probes(20e9, 100e9, None, 0.0, 0.0),
+        settings=dict(settings),
+    )
+
+
+def subject(facts: dict[str, object] | None = None) -> Subject:
+    """A simulated engine that says nothing of its memory."""
+    return Subject("0.0", "simulated", "mistral:7b", "Q4_K_M", "simulated", "1", "", {}, facts or {}, {}, 0, 1)

@@ -1,0 +1,227 @@
+"""The embedded engine for real: a tiny weight-free model, loaded and asked. Seconds each."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.backends import Ask, Done, Event, Piece
+from harness.backends.launch import EngineOptions, buffers, dry_run, embedded_engine, require_free_port, server_binary
+from harness.errors import EngineFailure
+from harness.journal import Journal, read_record
+from harness.metrics import closure_s, counted, e2e_s, known, peak
+from harness.opening import Door, Target, opened, resolve
+from harness.plan import Plan, Shape
+from harness.record import Record
+from harness.run import Runner
+from harness.watch import Watcher
+from harness.weights.build import write_model
+from harness.wire import Wire
+from tests.harness.making import header
+from tests.harness.test_weights import TINY
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
+    write_model(path, TINY, "Q4_K_M", seed=1)
+    return path
+
+
+def target(path: Path) -> Target:
+    return resolve(str(path), "")
+
+
+PLAN = Plan(
+    models=("tiny",), shapes=(Shape(16, 8), Shape(64, 8, depth_tokens=64)), repeats=2, sample_per_s=50, threads=1
+)
+
+
+def measured(tiny: Path, folder: Path) -> Record:
+    with Journal(folder) as journal:
+        journal.append(header())
+        runner = Runner(PLAN, (target(tiny),), Door(), journal, read_record(folder), Watcher(), time.perf_counter_ns)
+        asyncio.run(runner.run())
+    return read_record(folder)
+
+
+def test_a_run_of_the_real_engine_is_recorded_with_what_the_engine_says_of_itself(tiny: Path, tmp_path: Path) -> None:
+    record = measured(tiny, tmp_path)
+    (subject,) = record.subjects
+    assert [len(group) for group in counted(record).values()] == [2, 2]
+    assert not [r.error for r in record.requests if r.error]
+    assert subject.engine_version
+    assert "CPU" in subject.system_info
+    assert subject.options["context_tokens"] == 512
+    assert subject.memory["kv_cache_bytes"] == 8 * 2 * 2 * 64 * 2 * 512, "8 layers x K and V x 2 heads x 64 x F16 x 512"
+    assert subject.memory["compute_bytes"] > 0
+
+
+def test_client_and_engine_agree_on_the_duration_and_the_cache(tiny: Path, tmp_path: Path) -> None:
+    record = measured(tiny, tmp_path)
+    for (_, cell), group in counted(record).items():
+        assert {r.usage.cached_tokens for r in group} == {cell.depth_tokens}
+        for gap, total in zip(known(closure_s(r) for r in group), known(e2e_s(r) for r in group), strict=True):
+            assert -0.001 < gap < max(0.02, 0.5 * total)
+
+
+def test_the_sampler_sees_the_engine_and_not_us(tiny: Path, tmp_path: Path) -> None:
+    record = measured(tiny, tmp_path)
+    samples = [s for line in record.samples for s in line.samples]
+    highest = peak(samples)
+    assert highest is not None
+    assert highest.file_bytes is not None
+    assert highest.anonymous_bytes is not None
+    assert highest.resident_bytes > tiny.stat().st_size
+    assert samples[-1].cpu_s > 0
+    assert all(s.resident_bytes == (s.file_bytes or 0) + (s.anonymous_bytes or 0) for s in samples)
+
+
+def ask(tiny: Path, log: Path, tokens: int) -> list[Event]:
+    async def run() -> list[Event]:
+        async with opened(target(tiny), PLAN, Door(), log, time.perf_counter_ns) as engine:
+            pool = await engine.backend.vocabulary()
+            assert len(pool) > 100
+            return [event async for event in engine.backend.generate(Ask(pool[:16], tokens, 0, 0))]
+
+    return asyncio.run(run())
+
+
+def test_greedy_decoding_of_random_weights_never_ends_early_and_streams_every_token(tiny: Path, tmp_path: Path) -> None:
+    events = ask(tiny, tmp_path / "log", tokens=200)
+    pieces = [event for event in events if isinstance(event, Piece)]
+    assert sum(piece.tokens or 0 for piece in pieces) == 200
+    assert len(pieces) == 200, "no byte tokens: each token is printable text of its own"
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.usage.output_tokens == 200
+
+
+def test_a_prompt_of_n_words_is_n_tokens_of_the_built_tokenizer(tiny: Path, tmp_path: Path) -> None:
+    async def count(text: str) -> int:
+        async with embedded_engine(EngineOptions(str(tiny), 256), tmp_path / "log") as engine:
+            wire = Wire(engine.url, time.perf_counter_ns)
+            try:
+                return len((await wire.post_json("/tokenize", {"content": text}))["tokens"])
+            finally:
+                await wire.close()
+
+    assert asyncio.run(count("a ab z az bz c")) == 6
+
+
+def test_a_file_that_is_no_model_is_a_failure_with_the_engines_own_words(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + b"\0" * 100)
+
+    async def start() -> None:
+        async with embedded_engine(EngineOptions(str(bad), 256), tmp_path / "engine.log"):
+            raise AssertionError("started")
+
+    with pytest.raises(EngineFailure, match=r"did not start: .*engine\.log"):
+        asyncio.run(start())
+
+
+def test_the_dry_run_plans_the_memory_that_the_real_run_allocates(tiny: Path, tmp_path: Path) -> None:
+    options = EngineOptions(str(tiny), 1024, slots=2)
+
+    async def both() -> tuple[dict[str, int], dict[str, int]]:
+        planned = await dry_run(options, tmp_path / "dry.log")
+        async with embedded_engine(options, tmp_path / "real.log"):
+            return planned, buffers(tmp_path / "real.log")
+
+    planned, real = asyncio.run(both())
+    for part in ("kv_cache_bytes", "compute_bytes", "output_bytes"):
+        assert planned[part] == real[part], part
+
+
+def children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def gone(processes: list[psutil.Process], within_s: float = 10) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=within_s)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_engine_and_the_sampler_end_when_their_parent_is_killed(tiny: Path, tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [
+            sys.executable, "-m", "harness", "run", "--model", str(tiny), "--prompt-tokens", "16",
+            "--output-tokens", "400", "--repeats", "500", "--threads", "1", "--results", str(tmp_path),
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while len(children(parent.pid)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        brood = children(parent.pid)
+        assert len(brood) == 2, "an engine and a sampler"
+    finally:
+        parent.kill()
+        parent.wait()
+    assert gone(brood)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    import socket
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        with pytest.raises(EngineFailure, match="is taken .*choose another"):
+            require_free_port(holder.getsockname()[1])
+
+
+FAKE_SERVER = """
+    #!{python}
+    import json, sys
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    print("system_info: n_threads = 1 | CPU : FAKE = 1 |", file=sys.stderr, flush=True)
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200); self.end_headers(); self.wfile.write(b"{{}}")
+        def log_message(self, *a): pass
+    HTTPServer(("127.0.0.1", port), Answers).serve_forever()
+"""
+
+
+def test_a_users_server_binary_is_started_on_a_free_port_and_ended(tmp_path: Path) -> None:
+    binary = tmp_path / "llama-server"
+    binary.write_text(textwrap.dedent(FAKE_SERVER).lstrip().format(python=sys.executable))
+    binary.chmod(0o755)
+
+    async def start() -> psutil.Process:
+        async with server_binary(str(binary), EngineOptions("model.gguf", 512), tmp_path / "log") as engine:
+            assert engine.url.startswith("http://127.0.0.1:")
+            process = psutil.Process(engine.pid)
+            assert process.is_running()
+            return process
+
+    assert gone([asyncio.run(start())])
+
+
+def test_a_binary_that_ends_at_once_is_a_failure_with_its_last_words(tmp_path: Path) -> None:
+    binary = tmp_path / "llama-server"
+    binary.write_text("#!/bin/sh\necho 'error: no such device' >&2\nexit 3\n")
+    binary.chmod(0o755)
+
+    async def start() -> None:
+        async with server_binary(str(binary), EngineOptions("model.gguf", 512), tmp_path / "log"):
+            raise AssertionError("started")
+
+    with pytest.raises(EngineFailure, match="no such device"):
+        asyncio.run(start())

@@ -1,0 +1,116 @@
+"""Journals: whole lines or none, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.errors import BadResults
+from harness.journal import JOURNAL, Journal, find_journals, read_record
+from harness.record import FORMAT, RunEnd, Sample, Samples
+from tests.harness.making import header, request, subject
+
+
+def write(folder: Path) -> Path:
+    with Journal(folder) as journal:
+        journal.append(header())
+        journal.append(subject())
+        journal.append(request([100, 110]))
+        journal.append(Samples("0.0", (Sample(5, 100, 60, 40, None, 0.5),), 0.01))
+        journal.append(RunEnd("done"))
+    return folder / JOURNAL
+
+
+def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
+    write(tmp_path)
+    record = read_record(tmp_path)
+    assert record.header == header()
+    assert record.subjects == (subject(),)
+    assert record.requests == (request([100, 110]),)
+    assert record.samples[0].samples[0].anonymous_bytes == 40
+    assert record.ends == (RunEnd("done"),)
+    assert record.torn_lines == 0
+
+
+def test_a_torn_last_line_is_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    whole = len(file.read_bytes())
+    with file.open("ab") as end:
+        end.write(b'{"kind":"request","subj')
+    record = read_record(tmp_path)
+    assert record.torn_lines == 1
+    assert len(record.requests) == 1
+    with Journal(tmp_path):
+        pass
+    assert len(file.read_bytes()) == whole, "opening for more cuts the torn line off"
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_journal_cut_anywhere_loses_at_most_the_line_that_was_being_written(tmp_path: Path, cut: int) -> None:
+    file = write(tmp_path)
+    os.truncate(file, len(file.read_bytes()) - cut)
+    record = read_record(tmp_path)
+    assert len(record.requests) == 1
+    with Journal(tmp_path) as journal:
+        journal.append(request([200, 210]))
+    assert len(read_record(tmp_path).requests) == 2
+
+
+def test_a_full_disk_is_one_clear_line_and_what_stood_before_stays_readable(tmp_path: Path) -> None:
+    write(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Journal(tmp_path, sync=full) as journal, pytest.raises(BadResults, match="the disk is full.*--resume"):
+        journal.append(request([300]))
+    record = read_record(tmp_path)
+    assert len(record.requests) == 1
+    assert record.torn_lines == 0
+
+
+def test_a_newer_format_is_refused_with_the_number(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    lines = file.read_text().splitlines()
+    first = json.loads(lines[0]) | {"format": FORMAT + 1, "invented_later": True}
+    file.write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    with pytest.raises(BadResults, match=f"has format {FORMAT + 1}, this version reads up to {FORMAT}"):
+        read_record(tmp_path)
+
+
+def test_an_empty_journal_holds_no_run(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_bytes(b"")
+    with pytest.raises(BadResults, match="holds no run"):
+        read_record(tmp_path)
+
+
+def test_a_broken_line_in_the_middle_is_named_by_its_number(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], "nonsense", *lines[2:]]) + "\n")
+    with pytest.raises(BadResults, match="line 3 is not a journal line"):
+        read_record(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(BadResults, match="cannot write results in .*--results"):
+        Journal(tmp_path / "taken" / "run")
+
+
+def test_journals_are_found_in_folders_and_a_folder_without_one_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    assert find_journals([tmp_path, file]) == [file]
+    with pytest.raises(BadResults, match="no results at"):
+        find_journals([tmp_path / "b"])
+
+
+def test_a_stored_record_of_format_1_is_still_read() -> None:
+    record = read_record(Path(__file__).parent.parent / "data" / "format-1.jsonl")
+    assert record.requests
+    assert record.samples
