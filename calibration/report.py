@@ -79,11 +79,9 @@ def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: t
         table.add_column(name, justify="left" if name in ("model", "quant", "phase") else "right")
     for e in entries:
         known = e["predicted_s"] is not None
-        table.add_row(
-            e["model"], e["quant"], *(str(e[name]) for name in ("prompt_tokens", "output_tokens", "depth_tokens")), e["phase"],
-            _time(e["measured_s"]), _time(e["predicted_s"]) if known else "unknown",
-            f"{e['relative_error']:+.1%}" if known else "-",
-        )  # fmt: skip
+        sizes = (str(e[name]) for name in ("prompt_tokens", "output_tokens", "depth_tokens"))
+        predicted, error = (_time(e["predicted_s"]), f"{e['relative_error']:+.1%}") if known else ("unknown", "-")
+        table.add_row(e["model"], e["quant"], *sizes, e["phase"], _time(e["measured_s"]), predicted, error)
     console.print(table)
     frame = pd.DataFrame(entries)
     if not frame.empty:

@@ -154,7 +154,10 @@ def read_coefficients(path: Path) -> Coefficients:
     try:
         plain = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise UnreadableFile(f"cannot read coefficients {path}: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise UnreadableFile(
+            f"cannot read coefficients {path}: {why}; `python -m calibration fit` writes them"
+        ) from error
     except ValueError as error:
         raise UnreadableFile(f"{path} is not JSON ({error}): fit again with `python -m calibration fit`") from error
     found = plain.get("format") if isinstance(plain, dict) else None

@@ -36,7 +36,7 @@ def this_machine(
     coefficients: Coefficients | None = None,
 ) -> Hardware:
     """This machine, with rates as stated, else as probed with `coefficients` on the same CPU, else unknown."""
-    import psutil  # noqa: PLC0415  40 ms that `models` and `--help` need not pay
+    import psutil  # here, because `models` and `--help` need not pay for it
 
     memory = psutil.virtual_memory()
     cpu = cpu_name()

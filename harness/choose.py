@@ -1,4 +1,8 @@
-"""What a run without options measures: Mistral 7B Q4_K_M, or the largest catalogue model that this machine can hold."""
+"""Whether a model fits this machine, and what a run without options measures.
+
+That is Mistral 7B Q4_K_M, or the largest catalogue model below it that disk and memory allow by the
+engine's own dry run.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from estimator.catalog import find_model, models
 from estimator.specs import Model
-from estimator.tensors import model_file
 from harness.backends.launch import dry_run
 from harness.errors import NotEnoughRoom
-from harness.opening import engine_options
+from harness.opening import Target, engine_options, resolve
 from harness.plan import Plan
 from harness.weights.store import Store
 
@@ -24,57 +25,66 @@ _RESERVE_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a model needs, in bytes: file on disk, memory at most (weights twice where the engine may repack them)."""
+    """What a target needs, in bytes.
 
+    `least_bytes` of memory hold the weights once and the engine's buffers: below that it can only
+    read the weights from disk again for every token. `most_bytes` hold the weights twice, as an
+    engine does that repacks all of them.
+    """
+
+    name: str
     disk_lacking_bytes: int
-    memory_bytes: int
+    least_bytes: int
+    most_bytes: int
 
-    def fits(self, free_bytes: int) -> bool:
-        """Whether disk and memory allow it, with half a GiB to spare."""
-        return not self.disk_lacking_bytes and self.memory_bytes + _RESERVE_BYTES <= free_bytes
+    def lacks(self, wanted_bytes: int, free_bytes: int) -> str | None:
+        """What is missing for `wanted_bytes` of memory with half a GiB to spare; None where nothing is."""
+        if self.disk_lacking_bytes:
+            return f"{self.name} lacks {self.disk_lacking_bytes / 1e9:.1f} GB of disk for its model file"
+        if wanted_bytes + _RESERVE_BYTES > free_bytes:
+            return (
+                f"{self.name} needs {wanted_bytes / 2**30:.1f} GiB of memory and {free_bytes / 2**30:.1f} GiB are free"
+            )
+        return None
 
 
-async def need(model: Model, mixture: str, plan: Plan, store: Store) -> Need:
-    """What `model` needs by the engine's own dry run. Raises EngineFailure where the engine cannot plan it."""
-    file = model_file(model, mixture)
-    sparse = store.sparse(model, mixture)
+async def need(target: Target, plan: Plan, store: Store) -> Need:
+    """What `target` needs by the engine's own dry run. Raises EngineFailure where the engine cannot plan it."""
+    path, lacking = target.path, 0
+    if path is None:
+        assert target.model is not None
+        path, lacking = store.sparse(target.model, target.quant), store.missing_bytes(target.model, target.quant)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            planned = await dry_run(engine_options(plan, str(sparse)), Path(folder) / "dry-run.log")
+            planned = await dry_run(engine_options(plan, str(path)), Path(folder) / "dry-run.log")
     finally:
-        sparse.unlink(missing_ok=True)
-    repacked = sum(group.size_bytes for group in file.groups if group.role in ("matrix", "head"))
-    memory = (
-        file.weight_bytes + repacked + planned["kv_cache_bytes"] + planned["compute_bytes"] + planned["output_bytes"]
-    )
-    return Need(store.missing_bytes(model, mixture), memory)
+        if target.path is None:
+            path.unlink(missing_ok=True)
+    buffers = planned["kv_cache_bytes"] + planned["compute_bytes"] + planned["output_bytes"]
+    least = target.weight_bytes + buffers
+    return Need(f"{target.name} {target.quant}", lacking, least, least + target.multiplied_bytes)
 
 
-async def default_model(mixture: str, plan: Plan, store: Store) -> tuple[Model, str]:
+async def require_room(target: Target, plan: Plan, store: Store, free_bytes: int) -> None:
+    """Raises NotEnoughRoom where disk or memory cannot hold `target`."""
+    wanted = await need(target, plan, store)
+    if lack := wanted.lacks(wanted.least_bytes, free_bytes):
+        raise NotEnoughRoom(f"{lack}: choose a smaller --model or --quant, or shorter --prompt-tokens and --depth")
+
+
+async def default_model(plan: Plan, store: Store, free_bytes: int) -> tuple[Model, str]:
     """The model to measure, and a sentence on why where it is not the usual one. Raises NotEnoughRoom."""
-    free = psutil.virtual_memory().available
     usual = find_model(DEFAULT_MODEL)
     smaller = sorted((m for m in models() if _size(m) < _size(usual)), key=_size, reverse=True)
-    first: Need | None = None
+    why = ""
     for model in (usual, *smaller):
-        wanted = await need(model, mixture, plan, store)
-        first = first or wanted
-        if wanted.fits(free):
-            why = (
-                ""
-                if model == usual
-                else f"{usual.name} does not fit ({_lacks(first, free)}): measuring {model.name} instead"
-            )
-            return model, why
-    assert first is not None
-    raise NotEnoughRoom(f"no catalogue model fits this machine at {mixture}: {usual.name} {_lacks(first, free)}")
+        wanted = await need(resolve(model.name, plan.quants[0]), plan, store)
+        lack = wanted.lacks(wanted.most_bytes, free_bytes)
+        if lack is None:
+            return model, f"{why}: measuring {model.name} instead" if why else ""
+        why = why or lack
+    raise NotEnoughRoom(f"no catalogue model fits this machine: {why}")
 
 
 def _size(model: Model) -> int:
     return model.parameters or 0
-
-
-def _lacks(wanted: Need, free_bytes: int) -> str:
-    if wanted.disk_lacking_bytes:
-        return f"lacks {wanted.disk_lacking_bytes / 1e9:.1f} GB of disk"
-    return f"needs {wanted.memory_bytes / 2**30:.1f} GiB of memory, {free_bytes / 2**30:.1f} GiB are free"

@@ -26,7 +26,7 @@ async def examine() -> dict[str, Any]:
     measured = probes(options.threads)
     memory = psutil.virtual_memory()
     try:
-        model, why = await default_model(plan.quants[0], plan, store)
+        model, why = await default_model(plan, store, memory.available)
         would = f"{model.name} {plan.quants[0]}" + (f" ({why})" if why else "")
     except HarnessError as error:
         would = f"nothing: {error}"

@@ -55,6 +55,11 @@ class Target:
         """Bytes of the weights."""
         return sum(int(group["size_bytes"]) for group in self.facts["groups"])
 
+    @property
+    def multiplied_bytes(self) -> int:
+        """Bytes of the matrices and the head: what an engine may hold a second time, repacked."""
+        return sum(int(group["size_bytes"]) for group in self.facts["groups"] if group["role"] in ("matrix", "head"))
+
 
 @dataclass(frozen=True, slots=True)
 class Door:

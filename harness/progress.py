@@ -62,7 +62,7 @@ class ProgressBar(Watcher):
         self._describe(None, share, "" if left_s is None else f"at most {left_s:.0f} s left for this model")
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _describe(self, text: str | None, share: float | None, left: str | None) -> None:
         if self._task is None:

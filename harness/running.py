@@ -8,10 +8,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from harness import __version__
-from harness.choose import default_model
+from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
 from harness.host import probes, this_host
 from harness.journal import Journal, read_record
@@ -41,6 +42,9 @@ async def run(plan: Plan, door: Door, results: Path, resume: Path | None, consol
             plan = await _with_models(plan, door, bar)
             past, folder = None, Path()
         targets = tuple(resolve(name, quant) for name in plan.models for quant in _quants(name, plan))
+        if plan.backend == "llamacpp" and not door.base_url and not door.llama_server:
+            for target in targets:
+                await require_room(target, plan, Store(), psutil.virtual_memory().available)
         if past is None:
             header = _header(plan, door, targets, results)
             folder = results / header.run_id
@@ -65,7 +69,7 @@ async def _with_models(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
     if door.base_url or plan.backend == "simulated":
         return replace(plan, models=("mistral:7b",))
     bar.note("asking the engine what fits this machine")
-    model, why = await default_model(plan.quants[0], plan, Store())
+    model, why = await default_model(plan, Store(), psutil.virtual_memory().available)
     if why:
         bar.note(why)
     return replace(plan, models=(model.name,))

@@ -47,8 +47,8 @@ class _Info:
     offset_bytes: int
 
 
-class _Truncated(Exception):
-    """The header goes on where the file ends."""
+class _Damaged(Exception):
+    """The header goes on where the file ends, or holds what no header can."""
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -60,10 +60,13 @@ def read_model_file(path: Path) -> ModelFile:
                 raise UnreadableFile(f"{path} is {size} bytes, too short for a GGUF file: download or build it again")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
                 return _read(path, buffer, size)
-    except _Truncated:
-        raise UnreadableFile(f"{path} ends inside its header: download or build it again") from None
+    except _Damaged:
+        raise UnreadableFile(
+            f"{path} ends inside its header, or the header is damaged: download or build it again"
+        ) from None
     except OSError as error:
-        raise UnreadableFile(f"cannot read {path}: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise UnreadableFile(f"cannot read {path}: {why}; give the path of a .gguf model file") from error
 
 
 def _read(path: Path, buffer: mmap.mmap, size: int) -> ModelFile:
@@ -75,7 +78,10 @@ def _read(path: Path, buffer: mmap.mmap, size: int) -> ModelFile:
         key = cursor.string()
         metadata[key] = cursor.value(cursor.scalar("<I"))
     infos = [_info(path, cursor) for _ in range(tensor_count)]
-    _check_data(path, infos, cursor.at, metadata.get("general.alignment", 32), size)
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment <= 0:
+        raise _Damaged
+    _check_data(path, infos, cursor.at, alignment, size)
     tensors = tuple(info.tensor for info in infos)
     model = _model(path, metadata, tensors)
     groups = weight_groups(tensors, model.tied_embeddings)
@@ -96,7 +102,7 @@ def _check_magic(path: Path, buffer: mmap.mmap) -> None:
 
 
 class _Cursor:
-    """A place in the header that moves on as values are read. Raises _Truncated at the end."""
+    """A place in the header that moves on as values are read. Raises _Damaged at the end."""
 
     def __init__(self, buffer: mmap.mmap, size: int, at: int) -> None:
         self.buffer, self.size, self.at = buffer, size, at
@@ -105,7 +111,7 @@ class _Cursor:
         try:
             (value,) = struct.unpack_from(form, self.buffer, self.at)
         except struct.error:
-            raise _Truncated from None
+            raise _Damaged from None
         self.at += struct.calcsize(form)
         return value
 
@@ -121,7 +127,7 @@ class _Cursor:
         if kind == _ARRAY:
             return self._array(self.scalar("<I"), self.scalar("<Q"))
         if kind not in _SCALARS:
-            raise _Truncated
+            raise _Damaged
         return self.scalar(_SCALARS[kind])
 
     def _array(self, kind: int, length: int) -> _Array:
@@ -129,7 +135,7 @@ class _Cursor:
             self._skip_strings(length)
             return _Array(length, None)
         if kind not in _SCALARS:
-            raise _Truncated
+            raise _Damaged
         start = self.at
         self._skip(length * struct.calcsize(_SCALARS[kind]))
         if length > _KEPT_ENTRIES:
@@ -138,7 +144,7 @@ class _Cursor:
 
     def _skip(self, length: int) -> None:
         if length > self.size - self.at:
-            raise _Truncated
+            raise _Damaged
         self.at += length
 
     def _skip_strings(self, count: int) -> None:
@@ -148,7 +154,7 @@ class _Cursor:
             for _ in range(count):
                 at += 8 + length_at(buffer, at)[0]
         except struct.error:
-            raise _Truncated from None
+            raise _Damaged from None
         self._skip(at - self.at)
 
 
@@ -200,9 +206,9 @@ def _model(path: Path, metadata: dict[str, Any], tensors: tuple[Tensor, ...]) ->
         parameters=sum(tensor.elements for tensor in tensors if not tensor.name.startswith("rope_")),
         sliding_window_tokens=window or None,
         window_period=period if period and window else 1,
-        rope_theta=float(metadata.get(f"{architecture}.rope.freq_base", 10_000.0)),
+        rope_theta=facts.real("rope.freq_base", 10_000.0),
         rope_factors="rope_freqs.weight" in names,
-        norm_epsilon=float(metadata.get(f"{architecture}.attention.layer_norm_rms_epsilon", 1e-5)),
+        norm_epsilon=facts.real("attention.layer_norm_rms_epsilon", 1e-5),
     )
 
 
@@ -211,7 +217,7 @@ class _Facts:
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
         self.path, self.metadata = path, metadata
-        if int(metadata.get("split.count", 0)) > 1:
+        if metadata.get("split.count", 0) not in (0, 1):
             raise UnreadableFile(f"{path} is one part of a split model: join the parts with llama-gguf-split --merge")
         if "general.architecture" not in metadata:
             raise UnreadableFile(f"{path} does not say its architecture: it is not a language model")
@@ -228,6 +234,11 @@ class _Facts:
                 f"{self.path} has no usable {key} ({found!r}): it is not a decoder-only language model"
             )
         return found
+
+    def real(self, name: str, default: float) -> float:
+        """The number `name`, or `default` where the file does not give one."""
+        found = self.metadata.get(f"{self.architecture}.{name}", default)
+        return float(found) if isinstance(found, float | int) else default
 
     def refuse_what_is_beyond_theory(self) -> None:
         for key, what in _BEYOND_THEORY.items():

@@ -24,7 +24,7 @@ _RESCAN_S = 2.0
 
 
 class ProcessTree:
-    """A process and its children, read at once. Children are looked up every two seconds; ones that end are left out."""
+    """A process and its children, read at once. Children are looked up every two seconds; ended ones are left out."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)

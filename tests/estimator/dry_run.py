@@ -93,7 +93,7 @@ def _run_in_child(engine: Any, options: Options, log: Path) -> str:
 
 
 def _main() -> None:
-    import xllamacpp  # noqa: PLC0415  only the child process may load the engine
+    import xllamacpp  # here, because only the child process may load the engine
 
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"

@@ -1,0 +1,150 @@
+"""The command line as a user meets it: what it prints, what it refuses, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.journal import JOURNAL, Journal, read_record
+from harness.record import FORMAT
+from harness.weights.build import write_model
+from tests.harness.making import header, request
+from tests.harness.test_weights import TINY
+
+pytestmark = pytest.mark.slow
+LAW = '{"prefill_s_per_token": 0.0001, "decode_s_per_token": 0.002}'
+
+
+def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def refused(*arguments: str, cwd: Path, status: int, said: str) -> None:
+    done = harness(*arguments, cwd=cwd)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == status, done.stderr
+    assert last.startswith("error: ")
+    assert said in last
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "tiny.gguf"
+    write_model(path, TINY, "Q4_0", seed=1)
+    return path
+
+
+def test_a_simulated_run_prints_a_table_and_stores_a_journal_that_show_prints_again(tmp_path: Path) -> None:
+    done = harness("run", "--backend", "simulated", "--law", LAW, "--repeats", "2", "--prompt-tokens", "16,32",
+                   "--output-tokens", "8", "--results", "out", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "VALID" in done.stdout
+    (folder,) = (tmp_path / "out").iterdir()
+    assert f"results: out/{folder.name}" in done.stdout
+    shown = harness("show", str(folder), cwd=tmp_path)
+    table = done.stdout.split("results: ")[0]
+    assert shown.stdout.strip() == table.strip()
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+
+
+def test_json_holds_every_cell_with_units_in_its_names(tmp_path: Path) -> None:
+    done = harness("run", "--backend", "simulated", "--law", LAW, "--repeats", "2", "--prompt-tokens", "16",
+                   "--output-tokens", "8", "--results", "out", "--json", cwd=tmp_path)  # fmt: skip
+    told = json.loads(done.stdout)
+    (cell,) = told["cells"]
+    assert cell["requests"] == 2
+    assert cell["decode_tokens_per_s"] == pytest.approx(500, rel=0.3)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_resuming_completes_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness", "run", "--backend", "simulated", "--repeats", "3", "--prompt-tokens",
+               "64", "--output-tokens", "40", "--results", "out"]  # fmt: skip
+    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "repeat 2" in line:
+            running.terminate()
+            break
+    said = running.communicate(timeout=30)[1]
+    assert running.returncode == 130
+    (folder,) = (tmp_path / "out").iterdir()
+    assert f"--resume out/{folder.name}" in said
+    done = harness("run", "--resume", f"out/{folder.name}", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [cell["requests"] for cell in json.loads(done.stdout)["cells"]] == [3]
+    assert read_record(folder).ends[-1].reason == "done"
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
+    refused("run", "--model", "mistal:7b", cwd=tmp_path, status=3, said="did you mean mistral:7b")
+
+
+def test_an_unknown_weight_type_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    refused("run", "--quant", "q4_k_x", "--model", "mistral", cwd=tmp_path, status=3, said="known: F16")
+
+
+def test_an_unknown_back_end_is_refused(tmp_path: Path) -> None:
+    refused("run", "--backend", "vllm", cwd=tmp_path, status=2, said="choose one of llamacpp, simulated")
+
+
+def test_a_duration_that_is_none_is_refused(tmp_path: Path) -> None:
+    refused("run", "--budget", "soon", cwd=tmp_path, status=2, said="is no duration")
+
+
+def test_a_model_file_that_is_not_there_or_no_gguf_or_truncated_is_refused(tiny: Path, tmp_path: Path) -> None:
+    refused("run", "--model", "nowhere.gguf", cwd=tmp_path, status=4, said="nowhere.gguf")
+    (tmp_path / "text.gguf").write_text("not a model")
+    refused("run", "--model", "text.gguf", cwd=tmp_path, status=4, said="text.gguf")
+    (tmp_path / "half.gguf").write_bytes(tiny.read_bytes()[: tiny.stat().st_size // 2])
+    refused("run", "--model", "half.gguf", cwd=tmp_path, status=4, said="half.gguf")
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    refused("run", "--model", "llama2:70b", "--quant", "f16", cwd=tmp_path, status=5, said="llama2:70b F16")
+
+
+def test_a_port_that_is_taken_is_refused(tiny: Path, tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        refused("run", "--model", str(tiny), "--port", port, cwd=tmp_path, status=6, said=f"port {port} is taken")
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused("run", "--backend", "simulated", "--results", "file", cwd=tmp_path, status=7, said="cannot write results")
+
+
+def test_results_that_are_not_there_or_empty_or_newer_are_refused(tmp_path: Path) -> None:
+    refused("show", "nowhere", cwd=tmp_path, status=7, said="no results at nowhere")
+    (tmp_path / JOURNAL).write_text("")
+    refused("show", ".", cwd=tmp_path, status=7, said="holds no run")
+    (tmp_path / JOURNAL).write_text(json.dumps({"kind": "run", "format": FORMAT + 1}) + "\n")
+    refused("show", ".", cwd=tmp_path, status=7, said="update this program")
+
+
+def test_a_law_that_is_none_is_refused_with_the_simulated_engines_words(tmp_path: Path) -> None:
+    refused("run", "--backend", "simulated", "--law", '{"speed": 9}', cwd=tmp_path, status=6, said="speed")
+
+
+def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    done = harness("run", "--model", "mistal:7b", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+
+
+def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
+    with Journal(tmp_path / "run") as journal:
+        journal.append(header())
+        journal.append(request([], error="HTTP 500: out of memory"))
+    done = harness("show", "run", "--errors", cwd=tmp_path)
+    assert "FAILED" in done.stdout
+    assert "HTTP 500: out of memory" in done.stdout
