@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup format lock generated bench clean
+.PHONY: run test check setup format lock generated reference bench clean
 
 run: setup
 	$(BIN)/python -m harness run $(ARGS)
-	$(BIN)/python -m calibration fit results
+	$(BIN)/python -m calibration fit results/local
 	$(BIN)/python -m estimator predict
 
 test: check
@@ -41,6 +41,20 @@ format: setup
 # The lock names exact versions and hashes for every platform, and no package index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --extra embedded --group dev pyproject.toml -o requirements.lock
+
+# Data files that are made from other things; tests compare them with what makes them.
+generated: setup
+	$(BIN)/python -m tests.estimator.quant_table
+
+# The shipped prior, from the stored campaign.
+reference: setup
+	$(BIN)/python -m calibration fit results/reference --no-prior --output estimator/data/reference_cpu.json
+
+# Figures for people; run on a quiet machine.
+bench: setup
+	$(BIN)/python -m tests.benchmarks.overhead
+	$(BIN)/python -m tests.benchmarks.sampler
+	$(BIN)/python -m tests.benchmarks.seeds
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 
 Clock = Callable[[], int]
 
+_HOLD_BYTES = 64 * 1024
 _FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.ConnectionNotAvailable)
 
 
@@ -28,28 +29,39 @@ class RequestFailed(HarnessError):
 class StampedStream(httpcore.AsyncNetworkStream):
     """A socket that remembers when a request began to leave and when the last bytes came.
 
-    `sent_ns` is the instant before the first write after a read: the start of the request on a
-    connection that carries one request at a time. `read_ns` is the instant the last read returned.
+    Headers and a small body leave in one piece, as a plain client would send them: writes are held
+    until the answer is read or 64 KiB are there. `sent_ns` is the instant before the first piece of
+    a request leaves, `read_ns` the instant the last read returned.
     """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream, clock: Clock) -> None:
         self._inner = inner
         self._clock = clock
-        self._writing = False
+        self._held = bytearray()
+        self._sending = False
         self.sent_ns = 0
         self.read_ns = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await self._flush(timeout)
+        self._sending = False
         data = await self._inner.read(max_bytes, timeout)
         self.read_ns = self._clock()
-        self._writing = False
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if not self._writing:
-            self._writing = True
+        self._held += buffer
+        if len(self._held) >= _HOLD_BYTES:
+            await self._flush(timeout)
+
+    async def _flush(self, timeout: float | None) -> None:
+        if not self._held:
+            return
+        if not self._sending:
+            self._sending = True
             self.sent_ns = self._clock()
-        await self._inner.write(buffer, timeout)
+        held, self._held = bytes(self._held), bytearray()
+        await self._inner.write(held, timeout)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
