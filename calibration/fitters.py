@@ -48,7 +48,7 @@ def fit_speed(observations: Sequence[Observation], prior: Mapping[str, float] | 
 
     minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + (NOISE_SD / PRIOR_SD)² Σ_j (x_j / (s p_j) - 1)², x >= 0.
     """
-    scaled = _scaled_prior(observations, prior) if prior else {}
+    scaled = _scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
     rows = np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
     units = np.array([scaled.get(name, 0.0) for name in names])
@@ -71,6 +71,30 @@ def _robust(rows: Array, pull: Array) -> Array:
         residuals = np.abs(rows @ model.coef_ - 1)
         weights[: len(rows)] = np.minimum(1.0, HUBER / np.maximum(residuals, 1e-12))
     return np.asarray(model.coef_, dtype=np.float64)
+
+
+def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
+    """Without a prior: the best prices if all weight types cost the same per byte, and per FLOP.
+
+    Types that always come together (Q4_K with Q6_K) cannot be told apart by data alone; left free,
+    one is priced absurdly high and the other low, and the next mixture is mispredicted.
+    """
+    families = sorted({_family(name) for o in observations for name in o.terms})
+    rows = np.array([[_amount(o, family) / o.seconds for family in families] for o in observations])
+    largest = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)
+    prices = _robust(rows / largest, np.zeros((0, len(families)))) / largest
+    alike = dict(zip(families, prices, strict=True))
+    return {name: float(alike[_family(name)]) for o in observations for name in o.terms}
+
+
+def _family(name: str) -> str:
+    """ "weights.Q4_K" -> "weights"; terms without a weight type are their own family."""
+    head = name.split(".")[0]
+    return head if head in ("weights", "matmul", "matmul_rest") else name
+
+
+def _amount(observation: Observation, family: str) -> float:
+    return sum(amount for name, amount in observation.terms.items() if _family(name) == family)
 
 
 def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
