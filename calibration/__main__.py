@@ -60,14 +60,15 @@ def compare(
     from calibration.dataset import dataset
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
-    from harness.journal import find_journals, read_record
+    from harness.journal import read_records
 
-    data = dataset(read_record(journal) for journal in find_journals(results or [DEFAULT_RESULTS]))
+    records, unreadable = read_records(results or [DEFAULT_RESULTS])
+    data = dataset(records)
     entries = comparison(data, read_coefficients(coefficients))
     if as_json:
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
     else:
-        show_comparison(OUT, entries, data.left_out)
+        show_comparison(OUT, entries, (*unreadable, *data.left_out))
 
 
 def main() -> None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
 from harness.metrics import known, tpot_s, ttft_s
-from harness.record import Cell, Host, Probes, Record, Request, Sample, Subject
-from harness.summary import loaded
+from harness.record import Cell, Host, Probes, Record, Request, Subject
+from harness.summary import cpu_shares, loaded
 from harness.verdict import cell_verdict
 
 PhaseName = Literal["prefill", "decode"]
@@ -65,14 +65,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class MemoryObservation:
-    """Peak memory of one engine with one model: measured bytes beside what its own buffers add up to."""
+    """Peak memory of one engine with one model: measured bytes beside the engine's own account.
+
+    `work` is the engine's set-up: its slots as concurrency, its context in each.
+    """
 
     build: Build
     file: ModelFile
+    work: Workload
     buffers: dict[str, int]
     file_bytes: int
     anonymous_bytes: int
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +85,21 @@ class Dataset:
     observations: tuple[Observation, ...]
     memory: tuple[MemoryObservation, ...]
     left_out: tuple[str, ...]
-    probes: Probes | None
+    probes: dict[Build, Probes]
     digest: str
-    journals: int
+
+    @property
+    def newest(self) -> Build | None:
+        """The build of the latest run that has a usable cell."""
+        usable = {o.build for o in self.observations}
+        return next((build for build in reversed(self.probes) if build in usable), None)
 
     def of(self, build: Build) -> Dataset:
         """The part that belongs to `build`."""
-        return Dataset(
-            tuple(o for o in self.observations if o.build == build),
-            tuple(m for m in self.memory if m.build == build),
-            self.left_out,
-            self.probes,
-            self.digest,
-            self.journals,
+        return replace(
+            self,
+            observations=tuple(o for o in self.observations if o.build == build),
+            memory=tuple(m for m in self.memory if m.build == build),
         )
 
 
@@ -104,7 +109,7 @@ class _Pool:
 
     subject: Subject
     requests: list[Request]
-    samples: list[Sample]
+    cpu_shares: list[float]
     failed: int
     journal: str
 
@@ -117,6 +122,7 @@ def dataset(records: Iterable[Record]) -> Dataset:
     memory: list[MemoryObservation] = []
     left_out: list[str] = []
     pools: dict[tuple[Build, str, Cell], _Pool] = {}
+    probes: dict[Build, Probes] = {}
     listed = sorted(records, key=lambda record: record.header.started_at)
     for record in listed:
         for subject in record.subjects:
@@ -125,33 +131,39 @@ def dataset(records: Iterable[Record]) -> Dataset:
             except EstimatorError as error:
                 left_out.append(f"{subject.model_name} in {record.header.run_id}: {error}")
                 continue
+            build = build_of(record.header.host, subject)
+            # Moved to the end: the order is that of each build's latest run.
+            probes.pop(build, None)
+            probes[build] = record.header.probes
             memory += _memory(record, subject, file)
             _add_to(pools, record, subject)
     observations: list[Observation] = []
     for (build, _, cell), pool in pools.items():
-        verdict = cell_verdict(pool.requests, pool.failed, pool.samples, build.threads if pool.samples else None)
+        verdict = cell_verdict(pool.requests, pool.failed, pool.cpu_shares)
         if verdict.word != "VALID":
             left_out.append(f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})")
-        elif cell.concurrency == 1:
+        elif cell.concurrency > 1:
+            left_out.append(f"{cell.label} in {pool.journal}: several streams are measured but not fitted yet")
+        else:
             observations += _observations(build, cell, pool)
     digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
-    probes = listed[-1].header.probes if listed else None
-    return Dataset(tuple(observations), tuple(memory), tuple(left_out), probes, f"sha256:{digest}", len(listed))
+    return Dataset(tuple(observations), tuple(memory), tuple(left_out), probes, f"sha256:{digest}")
 
 
 def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject) -> None:
     build = build_of(record.header.host, subject)
-    facts = json.dumps(subject.model, sort_keys=True)
-    samples = [s for line in record.samples if line.subject_id == subject.subject_id for s in line.samples]
+    told = {name: subject.options.get(name) for name in ("ubatch_tokens", "flash_attention", "gpu_layers")}
+    facts = json.dumps([subject.model, told], sort_keys=True)
+    visited: dict[Cell, list[Request]] = {}
     for request in record.requests:
-        if request.subject_id != subject.subject_id or request.phase != "counted":
-            continue
-        pool = pools.setdefault((build, facts, request.cell), _Pool(subject, [], [], 0, record.header.run_id))
-        if request.error is None:
-            pool.requests.append(request)
-        else:
-            pool.failed += 1
-        pool.samples += [s for s in samples if request.sent_ns <= s.at_ns <= request.ended_ns]
+        if request.subject_id == subject.subject_id and request.phase == "counted":
+            visited.setdefault(request.cell, []).append(request)
+    for cell, requests in visited.items():
+        pool = pools.setdefault((build, facts, cell), _Pool(subject, [], [], 0, record.header.run_id))
+        succeeded = [request for request in requests if request.error is None]
+        pool.requests += succeeded
+        pool.failed += len(requests) - len(succeeded)
+        pool.cpu_shares += cpu_shares(record, succeeded)
 
 
 def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
@@ -195,8 +207,10 @@ def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObs
     if entry.peak_file_bytes is None or entry.peak_anonymous_bytes is None or not subject.memory:
         return []
     build = build_of(record.header.host, subject)
-    return [
-        MemoryObservation(
-            build, file, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes, subject.options
-        )
-    ]
+    options = subject.options
+    slots = int(options["slots"])
+    context = int(options["context_tokens"]) // slots
+    # Automatic flash attention is on for every model that the CPU engine has been seen with.
+    flash = options["flash_attention"] != "disabled"
+    work = Workload(2, 2, 0, slots, context, int(options["ubatch_tokens"]), flash)
+    return [MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes)]

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
 from calibration.dataset import MemoryObservation, Observation
+from estimator.coefficients import MemoryCoefficients
+from estimator.specs import ModelFile, Workload
+from estimator.theory.buffers import candidates
+from estimator.theory.memory import MemoryNeed, memory_need
+from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
 
@@ -89,7 +94,7 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
 
 def _family(name: str) -> str:
     """ "weights.Q4_K" -> "weights"; terms without a weight type are their own family."""
-    head = name.split(".")[0]
+    head = name.split(".", 1)[0]
     return head if head in ("weights", "matmul", "matmul_rest") else name
 
 
@@ -124,35 +129,64 @@ def _speaking(name: str, found: Mapping[str, float], observations: Sequence[Obse
     return sum(1 for o in observations if o.terms.get(name, 0.0) * price >= MEASURED_SHARE * o.seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryFit:
-    """What a process holds beyond its buffers: anonymous = constant + per entry x vocabulary; file = constant."""
+def fit_memory(
+    observations: Sequence[MemoryObservation], prior: MemoryCoefficients | None = None
+) -> MemoryCoefficients:
+    """What processes hold beyond the buffers of theory: constant, per vocabulary entry, per sampler candidate (>= 0).
 
-    anonymous_constant_bytes: float
-    anonymous_bytes_per_vocabulary_entry: float
-    file_constant_bytes: float
+    Under three different vocabularies the three cannot be told apart: the prices come from the prior then,
+    and the constant alone is fitted. The repacked types are those whose bytes add up to the engine's buffer.
+    """
+    types = repacked_types(observations)
+    rest = np.array(
+        [o.anonymous_bytes - memory_need(o.file, o.work, types).anonymous_bytes for o in observations], dtype=np.float64
+    )
+    sizes = np.array([[1.0, o.file.model.vocabulary, candidates(o.file.model, o.work)] for o in observations])
+    if len({o.file.model.vocabulary for o in observations}) > 2:
+        scale = np.array([1.0, 1e5, 1e5])
+        prices = LinearRegression(positive=True, fit_intercept=False).fit(sizes / scale, rest).coef_ / scale
+    else:
+        known = (
+            [prior.anonymous_bytes_per_vocabulary_entry, prior.anonymous_bytes_per_candidate] if prior else [0.0, 0.0]
+        )
+        prices = np.array([max(0.0, float(np.median(rest - sizes[:, 1:] @ np.array(known)))), *known])
+    mapped = [o.file_bytes - o.file.weight_bytes for o in observations]
+    return MemoryCoefficients(
+        anonymous_constant_bytes=float(prices[0]),
+        anonymous_bytes_per_vocabulary_entry=float(prices[1]),
+        anonymous_bytes_per_candidate=float(prices[2]),
+        file_constant_bytes=max(0.0, float(np.median(mapped))),
+        repacked_types=tuple(sorted(types)),
+    )
 
-    def anonymous(self, buffers_bytes: float, vocabulary: int) -> float:
-        """Anonymous resident bytes of the engine's process."""
-        return buffers_bytes + self.anonymous_constant_bytes + self.anonymous_bytes_per_vocabulary_entry * vocabulary
 
-    def file(self, mapped_bytes: float) -> float:
-        """File-backed resident bytes of the engine's process."""
-        return mapped_bytes + self.file_constant_bytes
+def repacked_types(observations: Sequence[MemoryObservation]) -> frozenset[str]:
+    """Block types that were repacked in every model that has matrices of them."""
+    repacked: set[str] = set()
+    plain: set[str] = set()
+    for o in observations:
+        sizes: dict[str, int] = {}
+        for group in multiplied_groups(o.file):
+            sizes[group.quant_type] = sizes.get(group.quant_type, 0) + group.size_bytes
+        chosen = _types_adding_up(sizes, o.buffers.get("repacked_bytes", 0))
+        repacked |= chosen
+        plain |= set(sizes) - chosen
+    return frozenset(repacked - plain)
 
 
-def anonymous_buffers(buffers: Mapping[str, int]) -> int:
-    """Engine buffers that live in anonymous memory: repacked weights, KV cache, compute, output."""
-    return sum(buffers.get(name, 0) for name in ("repacked_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes"))
+def _types_adding_up(sizes: Mapping[str, int], total: int) -> set[str]:
+    """The subset of types whose bytes add up best to `total` (there are never more than a handful)."""
+    names = sorted(sizes)
+    subsets = [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in range(2 ** len(names))]
+    return min(subsets, key=lambda chosen: (abs(sum(sizes[name] for name in chosen) - total), len(chosen)))
 
 
-def fit_memory(observations: Sequence[MemoryObservation]) -> MemoryFit:
-    """The constants that explain what processes hold beyond their buffers (non-negative)."""
-    rest = np.array([o.anonymous_bytes - anonymous_buffers(o.buffers) for o in observations], dtype=np.float64)
-    sizes = np.array([[1.0, o.file.model.vocabulary / 1e5] for o in observations])
-    vocabularies = {o.file.model.vocabulary for o in observations}
-    if len(vocabularies) < 2:
-        sizes[:, 1] = 0.0
-    model = LinearRegression(positive=True, fit_intercept=False).fit(sizes, rest)
-    mapped = [o.file_bytes - o.buffers.get("weights_bytes", 0) for o in observations]
-    return MemoryFit(float(model.coef_[0]), float(model.coef_[1]) / 1e5, max(0.0, float(np.median(mapped))))
+def memory_of(coefficients: MemoryCoefficients, file: ModelFile, work: Workload) -> MemoryNeed:
+    """What the coefficients say a process holds, by component."""
+    return memory_need(
+        file,
+        work,
+        frozenset(coefficients.repacked_types),
+        coefficients.runtime_bytes(file.model, work),
+        coefficients.file_constant_bytes,
+    )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calibration.dataset import Build, Dataset, MemoryObservation, Observation, PhaseName, dataset
+from calibration.dataset import Build, Dataset, Observation, PhaseName, dataset
 from calibration.errors import NothingToFit
-from calibration.fitters import PRIOR_SD, MemoryFit, SpeedFit, fit_memory, fit_speed
+from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed
 from calibration.gate import admitted
 from calibration.validate import Residual, held_out, memory_residuals, speed_residuals, weight_types
 from estimator.coefficients import (
@@ -19,12 +19,11 @@ from estimator.coefficients import (
     FittedMachine,
     FittedRecords,
     HeldOut,
-    MemoryCoefficients,
     ValidRange,
     read_coefficients,
     speed_coefficient,
 )
-from harness.journal import find_journals, read_record
+from harness.journal import read_records
 
 REFERENCE = Path(__file__).parent.parent / "estimator" / "data" / "reference_cpu.json"
 
@@ -46,41 +45,40 @@ def fit(paths: list[Path], prior: Coefficients | None) -> Fitted:
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
-    everything = dataset(read_record(journal) for journal in find_journals(paths))
-    build = _newest(everything)
+    records, unreadable = read_records(paths)
+    everything = dataset(records)
+    build = everything.newest
+    if build is None:
+        why = "; ".join(everything.left_out[:3]) or "the records hold no counted request"
+        raise NothingToFit(f"no usable cell: {why}; measure more with `python -m harness run`")
     data = everything.of(build)
     kept, impossible = admitted(data.observations, data.probes)
-    left_out = [*data.left_out, *impossible]
+    left_out = [*unreadable, *data.left_out, *impossible]
     others = Counter(str(o.build) for o in everything.observations if o.build != build)
     left_out += [f"{count} observations of another build: {name}" for name, count in others.items()]
     if not kept:
-        raise NothingToFit(f"no usable cell: {'; '.join(left_out[:3]) or 'the records hold no counted request'}")
+        raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
     prices = _prices(prior, build)
-    residuals, memory = speed_residuals(kept, prices), memory_residuals(data.memory)
+    beyond = prior.memory if prior is not None and prices is not None else None
+    residuals, memory = speed_residuals(kept, prices), memory_residuals(data.memory, beyond)
     speed = fit_speed(kept, prices)
-    fitted_memory = fit_memory(data.memory) if data.memory else None
     coefficients = Coefficients(
         fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(build, data),
         engine=FittedEngine(build.engine, build.version, build.system_info),
         records=_records(data, kept),
         speed={
-            name: speed_coefficient(name, price, speed.cells[name], "measured" if speed.cells[name] else "prior")
+            name: speed_coefficient(
+                name, price, speed.cells[name], "measured" if speed.cells[name] or prices is None else "prior"
+            )
             for name, price in sorted(speed.seconds_per_unit.items())
         },
-        memory=_memory(fitted_memory, data.memory),
+        memory=fit_memory(data.memory, beyond) if data.memory else None,
         held_out=_held_out(residuals, memory),
         valid=_valid(kept),
         prior=_prior_facts(prior, prices),
     )
     return Fitted(build, coefficients, tuple(kept), residuals, memory, tuple(left_out))
-
-
-def _newest(data: Dataset) -> Build:
-    if not data.observations:
-        why = "; ".join(data.left_out[:3]) or "the records hold no counted request"
-        raise NothingToFit(f"no usable cell: {why}; measure more with `python -m harness run`")
-    return data.observations[-1].build
 
 
 def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:
@@ -95,6 +93,7 @@ def _prior_facts(prior: Coefficients | None, prices: Mapping[str, float] | None)
         return {}
     return {
         "machine": prior.machine.cpu,
+        "models": prior.records.models,
         "engine": f"{prior.engine.name} {prior.engine.version}",
         "digest": prior.records.digest,
         "relative_sd": PRIOR_SD,
@@ -102,7 +101,7 @@ def _prior_facts(prior: Coefficients | None, prices: Mapping[str, float] | None)
 
 
 def _machine(build: Build, data: Dataset) -> FittedMachine:
-    probes = data.probes
+    probes = data.probes.get(build)
     return FittedMachine(
         cpu=build.cpu,
         physical_cores=build.physical_cores,
@@ -114,46 +113,12 @@ def _machine(build: Build, data: Dataset) -> FittedMachine:
 
 def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
     return FittedRecords(
-        journals=data.journals,
+        journals=len({o.journal for o in kept}),
         requests=sum(o.requests for o in kept if o.phase == "prefill"),
         cells=sum(1 for o in kept if o.phase == "prefill"),
         models=len({o.file.model.name for o in kept}),
         digest=data.digest,
     )
-
-
-def _memory(fitted: MemoryFit | None, observations: tuple[MemoryObservation, ...]) -> MemoryCoefficients | None:
-    if fitted is None:
-        return None
-    return MemoryCoefficients(
-        anonymous_constant_bytes=fitted.anonymous_constant_bytes,
-        anonymous_bytes_per_vocabulary_entry=fitted.anonymous_bytes_per_vocabulary_entry,
-        file_constant_bytes=fitted.file_constant_bytes,
-        repacked_types=_repacked_types(observations),
-    )
-
-
-def _repacked_types(observations: tuple[MemoryObservation, ...]) -> tuple[str, ...]:
-    """Types whose matrices were repacked in every model that has them."""
-    candidates: set[str] = set()
-    plain: set[str] = set()
-    for o in observations:
-        matrices = {group.quant_type: 0 for group in o.file.groups if group.role == "matrix"}
-        for group in o.file.groups:
-            if group.role == "matrix":
-                matrices[group.quant_type] += group.size_bytes
-        repacked = o.buffers.get("repacked_bytes", 0)
-        chosen = _types_adding_up(matrices, repacked)
-        candidates |= chosen
-        plain |= set(matrices) - chosen
-    return tuple(sorted(candidates - plain))
-
-
-def _types_adding_up(sizes: Mapping[str, int], total: int) -> set[str]:
-    """The subset of types whose bytes add up best to `total` (there are never more than a handful)."""
-    names = sorted(sizes)
-    subsets = [{name for bit, name in enumerate(names) if mask >> bit & 1} for mask in range(2 ** len(names))]
-    return min(subsets, key=lambda chosen: (abs(sum(sizes[name] for name in chosen) - total), len(chosen)))
 
 
 def _held_out(

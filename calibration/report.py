@@ -11,7 +11,7 @@ from rich.table import Table
 from calibration.dataset import Dataset, Observation
 from calibration.fitting import Fitted, speed_of
 from calibration.validate import Residual
-from estimator.coefficients import Coefficients, HeldOut
+from estimator.coefficients import Coefficients, HeldOut, MemoryCoefficients
 
 
 def show_fit(console: Console, fitted: Fitted) -> None:
@@ -25,6 +25,8 @@ def show_fit(console: Console, fitted: Fitted) -> None:
     for name, entry in c.speed.items():
         table.add_row(name, entry.shown, entry.origin, str(entry.cells))
     console.print(table)
+    if c.memory is not None:
+        _say(console, _memory_line(c.memory))
     for name, error in c.held_out.items():
         _say(console, f"held out, {name}: {_error(error)}")
     for phase, residuals in fitted.residuals.items():
@@ -34,6 +36,14 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         _say(console, "held out: nothing could be left out (one cell only); measure more cells")
     for reason in fitted.left_out:
         _say(console, f"left out: {reason}")
+
+
+def _memory_line(m: MemoryCoefficients) -> str:
+    return (
+        f"memory beside the engine's buffers: {m.anonymous_constant_bytes / 2**20:.1f} MiB + "
+        f"{m.anonymous_bytes_per_vocabulary_entry:.0f} bytes a vocabulary entry + {m.anonymous_bytes_per_candidate:.0f} a "
+        f"sampler candidate, {m.file_constant_bytes / 2**20:.1f} MiB of libraries; repacked: {', '.join(m.repacked_types)}"
+    )
 
 
 def _error(error: HeldOut) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
-from calibration.fitters import anonymous_buffers, fit_memory, fit_speed
-from estimator.coefficients import HeldOut
+from calibration.fitters import fit_memory, fit_speed, memory_of
+from estimator.coefficients import HeldOut, MemoryCoefficients
 from estimator.specs import ModelFile
 
 LEVEL = 0.9
+# Groups of this name are cells of one model: their errors say nothing about other models.
+CELL_GROUP = "cell: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +50,34 @@ def speed_residuals(
 
 
 def _grouping(observations: Sequence[Observation]) -> Callable[[Observation], str]:
-    if len({o.file.model.name for o in observations}) > 1:
-        return lambda o: o.file.model.name
-    return lambda o: str(o.work)
+    if len({shape_of(o.file) for o in observations}) > 1:
+        return lambda o: shape_of(o.file)
+    return lambda o: f"{CELL_GROUP}{o.work}"
 
 
-def memory_residuals(observations: Sequence[MemoryObservation]) -> dict[str, list[Residual]]:
+def shape_of(file: ModelFile) -> str:
+    """What makes two files the same model, whatever their names and weight types: the shape."""
+    m = file.model
+    return (
+        f"{m.architecture} {m.layers}x{m.hidden}, {m.heads}/{m.kv_heads} heads, ffn {m.ffn}, vocabulary {m.vocabulary}"
+    )
+
+
+def memory_residuals(
+    observations: Sequence[MemoryObservation], prior: MemoryCoefficients | None
+) -> dict[str, list[Residual]]:
     """Leave one model out: anonymous and file-backed bytes; nothing with a single model."""
     found: dict[str, list[Residual]] = {"anonymous": [], "file": []}
-    for group in sorted({o.file.model.name for o in observations}):
-        rest = [o for o in observations if o.file.model.name != group]
+    for group in sorted({shape_of(o.file) for o in observations}):
+        rest = [o for o in observations if shape_of(o.file) != group]
         if not rest:
             continue
-        fit = fit_memory(rest)
+        fit = fit_memory(rest, prior)
         for o in observations:
-            if o.file.model.name == group:
-                label = f"{group} {o.file.quant}"
-                anonymous = fit.anonymous(anonymous_buffers(o.buffers), o.file.model.vocabulary)
-                found["anonymous"].append(Residual(group, label, anonymous, o.anonymous_bytes))
-                found["file"].append(Residual(group, label, fit.file(o.buffers.get("weights_bytes", 0)), o.file_bytes))
+            if shape_of(o.file) == group:
+                label, need = f"{o.file.model.name} {o.file.quant}", memory_of(fit, o.file, o.work)
+                found["anonymous"].append(Residual(group, label, need.anonymous_bytes, o.anonymous_bytes))
+                found["file"].append(Residual(group, label, need.file_bytes, o.file_bytes))
     return found
 
 
@@ -79,12 +90,13 @@ def held_out(residuals: Sequence[Residual]) -> HeldOut | None:
 
 
 def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
-    """(low, high): predicted x (1 + low) to predicted x (1 + high) holds 90 % of unseen cases; None under 5 groups.
+    """(low, high): predicted x (1 + low) to predicted x (1 + high) held 90 % of the cells of left-out models.
 
-    Split-conformal on the log of measured / predicted, symmetric, at the (n + 1) x 0.9 rank (Vovk et
-    al., 2005). Cells of one model are alike, so with few groups this is optimistic; hence the floor.
+    The 90 % rank, (n + 1) x 0.9, of |log(measured / predicted)|, as in conformal prediction. Cells of one model
+    err alike, so for a model that is unlike those left out it is nominal. None under 5 models.
     """
-    if len({r.group for r in residuals}) < 5:
+    groups = {r.group for r in residuals}
+    if len(groups) < 5 or any(group.startswith(CELL_GROUP) for group in groups):
         return None
     scores = sorted(abs(math.log(r.measured / r.predicted)) for r in residuals if r.predicted > 0)
     rank = math.ceil((len(scores) + 1) * LEVEL)

@@ -8,7 +8,8 @@ Owns the format (JSON, `format: 1`). The dataclasses below are the file, field b
      "engine": {"name": "xllamacpp", "version": ..., "system_info": ...},
      "records": {"journals": 1, "requests": 200, "cells": 40, "models": 5, "digest": "sha256:..."},
      "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured"}},
-     "memory": {"anonymous_constant_bytes": 2.1e7, "anonymous_bytes_per_vocabulary_entry": 150,
+     "memory": {"anonymous_constant_bytes": 1e7, "anonymous_bytes_per_vocabulary_entry": 180,
+                "anonymous_bytes_per_candidate": 21,
                 "file_constant_bytes": 2e7, "repacked_types": ["Q4_0", "Q4_K"]},
      "held_out": {"prefill": ..., "memory_anonymous": ..., "memory_file": ...,
                   "decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
@@ -28,6 +29,8 @@ from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
 from estimator.plain import from_plain, to_plain
+from estimator.specs import Model, Workload
+from estimator.theory.buffers import candidates
 from estimator.theory.terms import shown
 
 FORMAT = 1
@@ -60,8 +63,14 @@ class MemoryCoefficients:
 
     anonymous_constant_bytes: float
     anonymous_bytes_per_vocabulary_entry: float
+    anonymous_bytes_per_candidate: float
     file_constant_bytes: float
     repacked_types: tuple[str, ...]
+
+    def runtime_bytes(self, model: Model, work: Workload) -> float:
+        """Anonymous bytes beside the buffers: constant + per entry x vocabulary + per candidate x candidates."""
+        entries = self.anonymous_bytes_per_vocabulary_entry * model.vocabulary
+        return self.anonymous_constant_bytes + entries + self.anonymous_bytes_per_candidate * candidates(model, work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def _memory(
     fitted = None if coefficients is None else coefficients.memory
     if coefficients is None or fitted is None:
         return _components(theory, None, None, None), fit_verdict(theory, hardware.memory_free_bytes)
-    runtime = fitted.anonymous_constant_bytes + fitted.anonymous_bytes_per_vocabulary_entry * file.model.vocabulary
+    runtime = fitted.runtime_bytes(file.model, work)
     need = memory_need(file, work, frozenset(fitted.repacked_types), runtime, fitted.file_constant_bytes)
     anonymous, backed = _interval(coefficients, "memory_anonymous"), _interval(coefficients, "memory_file")
     factors = (1.0 if interval is None else 1 + max(0.0, interval[1]) for interval in (anonymous, backed))

@@ -43,7 +43,8 @@ def answer_text(answer: Answer) -> str:
     request += f", {work.concurrency} at once" if work.concurrency > 1 else ""
     rates = ", ".join(_rates(hardware.bandwidth_bytes_per_s, hardware.compute_flop_per_s)) or "rates unknown"
     lines = [
-        f"{answer.title}, {answer.quant}: {request}",
+        f"{answer.title}, {answer.quant}",
+        *_wrapped("asked", request),
         *_wrapped("on", f"{hardware.name}, {size(hardware.memory_free_bytes)} free, {rates} ({hardware.source})"),
         *_wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
         "",
@@ -70,20 +71,25 @@ def models_text(models: Iterable[Model]) -> str:
 
 
 def size(count_bytes: float) -> str:
-    """Bytes as GiB, or MiB below one."""
-    return f"{count_bytes / _GIB:,.2f} GiB" if abs(count_bytes) >= _GIB else f"{count_bytes / _MIB:,.1f} MiB"
+    """Bytes as GiB, or MiB below one, to three digits or more."""
+    unit, name = (_GIB, "GiB") if abs(count_bytes) >= _GIB else (_MIB, "MiB")
+    value = count_bytes / unit
+    decimals = 0 if abs(value) >= 100 else 2 if unit == _GIB else 1
+    return f"{value:,.{decimals}f} {name}"
 
 
 def duration(time_s: float) -> str:
     """Seconds as s, or ms below one."""
-    return f"{time_s:,.2f} s" if time_s >= 1 else f"{time_s * 1000:,.1f} ms"
+    if time_s < 1:
+        return f"{time_s * 1000:,.1f} ms"
+    return f"{time_s:,.2f} s" if time_s < 100 else f"{time_s:,.0f} s"
 
 
 def _writer(name: str) -> Callable[[float], str]:
     unit = name.rsplit("_", 1)[-1]
     if name.endswith("_tokens_per_s"):
         return lambda value: f"{value:,.1f}"
-    return duration if unit == "s" else lambda value: f"${value:,.4g}"
+    return duration if unit == "s" else lambda value: f"${value:,.3g}"
 
 
 def _quantity_row(name: str, quantity: Quantity, write: Callable[[float], str]) -> str:

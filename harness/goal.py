@@ -69,6 +69,10 @@ class Goal:
             self.counted.setdefault(request.cell, []).append(request)
             self.failures.pop(request.cell, None)
 
+    def given_up(self) -> list[Cell]:
+        """Cells whose last requests all failed."""
+        return [cell for cell in self.cells if self.failures.get(cell, 0) >= GIVE_UP_AFTER]
+
     def missing(self) -> list[Cell]:
         """Cells that are wanted and not given up, in plan order."""
         return [cell for cell in self.cells if not self._enough(cell) and self.failures.get(cell, 0) < GIVE_UP_AFTER]

@@ -29,7 +29,6 @@ def this_host() -> Host:
         memory_total_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        node=platform.node(),
     )
 
 

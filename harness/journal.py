@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -33,7 +34,8 @@ class Journal:
         self._sync = sync
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("ab")
+            # Unbuffered: what a failed write leaves behind must not come out later.
+            self._file = self.path.open("ab", buffering=0)
         except OSError as error:
             raise BadResults(
                 f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
@@ -51,24 +53,20 @@ class Journal:
     def append(self, line: Line) -> None:
         """Writes and syncs one line. Raises BadResults (disk full); what stood before stays readable."""
         data = json.dumps(asdict(line), separators=(",", ":")).encode() + b"\n"
-        start = self._file.tell()
+        start = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(data)
-            self._file.flush()
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
             self._sync(self._file.fileno())
         except OSError as error:
-            self._drop_after(start)
+            # A half-written line must not stay; where even that fails the reader skips it as torn.
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, start)
             reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
             raise BadResults(
                 f"cannot add to {self.path}: {reason}; free space, then go on with --resume {self.path.parent}"
             ) from error
-
-    def _drop_after(self, size: int) -> None:
-        # A half-written line must not stay; where even that fails the reader skips it as torn.
-        try:
-            os.truncate(self.path, size)
-        except OSError:
-            return
 
     def _cut_torn_line(self) -> None:
         data = self.path.read_bytes()
@@ -121,6 +119,23 @@ def _refuse_newer(raw: Any, file: Path) -> None:
         raise BadResults(
             f"{file} has format {raw['format']}, this version reads up to {FORMAT}: update this program to read it"
         )
+
+
+def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    """The records under `paths`, and a sentence on each unreadable one that was met while looking through a folder.
+
+    Raises BadResults for a path that has no journal, and for an unreadable one that was named itself.
+    """
+    records: list[Record] = []
+    unreadable: list[str] = []
+    for journal in find_journals(paths):
+        try:
+            records.append(read_record(journal))
+        except BadResults as error:
+            if journal in paths or journal.parent in paths:
+                raise
+            unreadable.append(str(error))
+    return records, unreadable
 
 
 def find_journals(paths: list[Path]) -> list[Path]:

@@ -163,7 +163,8 @@ def _told(known: Facts, engine: RunningEngine, options: EngineOptions, own: bool
         engine="llama.cpp (llama-server)" if own else "llama.cpp (xllamacpp)",
         engine_version=engine.said.get("version", ""),
         system_info=engine.said.get("system_info") or system_info(engine.log),
-        options=asdict(options),
+        # The file's name, not where this user keeps it.
+        options=asdict(options) | {"model": Path(options.model).name},
         model=known.model | {"file_bytes": Path(options.model).stat().st_size},
         memory=buffers(engine.log),
         pid=engine.pid,

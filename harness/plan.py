@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
 
@@ -71,6 +73,8 @@ def checked(plan: Plan) -> Plan:
         raise HarnessError("the plan has no cells: give [[shape]] entries or drop --plan")
     if plan.budget_s <= 0 or not 0 < plan.target < 1 or (plan.repeats is not None and plan.repeats < 1):
         raise HarnessError("the budget must be above 0 s, the target between 0 and 1, repeats at least 1")
+    if (plan.threads is not None and plan.threads < 1) or plan.ubatch_tokens < 1 or plan.sample_per_s < 0:
+        raise HarnessError("threads and micro-batch must be at least 1, samples a second not negative")
     return plan
 
 
@@ -95,11 +99,10 @@ def plan_from(raw: dict[str, Any], where: str) -> Plan:
             f"{where}: unknown {', '.join(unknown)}; a plan has {', '.join(sorted(known))} and [[shape]]"
         )
     try:
-        shapes = tuple(Shape(**shape) for shape in raw.get("shapes", [asdict(s) for s in DEFAULT_SHAPES]))
-        listed: dict[str, Any] = {key: tuple(raw[key]) for key in ("models", "quants") if key in raw}
-        return Plan(**{**raw, "shapes": shapes, **listed})
-    except TypeError as error:
-        raise HarnessError(f"{where}: {error}") from error
+        return TypeAdapter(Plan).validate_python(raw, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise HarnessError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")

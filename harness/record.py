@@ -97,7 +97,6 @@ class Host:
     memory_total_bytes: int
     system: str
     python: str
-    node: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,23 +42,27 @@ class Runner:
         Raises HarnessError after writing the end; a cancellation (Ctrl-C) is written as `interrupted`.
         """
         try:
-            complete = [await self._measure(index) for index in range(len(self.targets))]
+            goals = [await self._measure(index) for index in range(len(self.targets))]
         except asyncio.CancelledError:
             self.journal.append(RunEnd("interrupted"))
             raise
         except HarnessError as error:
             self.journal.append(RunEnd("failed", str(error)))
             raise
-        self.journal.append(RunEnd("done" if all(complete) else "budget"))
+        if failed := [cell for goal in goals for cell in goal.given_up()]:
+            self.journal.append(RunEnd("failed", f"gave up on {len(failed)} cells"))
+        else:
+            self.journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done"))
 
-    async def _measure(self, index: int) -> bool:
-        """Measures one target; whether nothing is missing now."""
+    async def _measure(self, index: int) -> Goal:
+        """Measures what is missing of one target; what it has then."""
         target = self.targets[index]
         budget_s = self.plan.budget_s / len(self.targets)
         goal = Goal.of(self.plan, target.name, target.quant, budget_s, self.past.requests)
         if not any(goal.affordable(cell, primed=True) for cell in goal.missing()):
-            return not goal.missing()
-        sitting = len(self.past.ends)
+            return goal
+        # A killed sitting leaves no end line, so sittings are counted by their subjects.
+        sitting = sum(1 for s in self.past.subjects if s.subject_id.startswith(f"{index}."))
         log = self.journal.path.parent / f"engine-{index}-{sitting}.log"
         building = self.watcher.building(target.name, target.weight_bytes)
         target = prepare(target, self.plan, self.door, building)
@@ -82,7 +86,7 @@ class Runner:
                 nonce=len(self.past.requests) * 2 + 1,
             )
             await self._rounds(visitor, goal, index)
-        return not goal.missing()
+        return goal
 
     async def _rounds(self, visitor: Visitor, goal: Goal, index: int) -> None:
         """Rounds over the missing cells in seeded random order, the anchor first, until nothing fits the budget."""

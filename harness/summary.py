@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from harness.metrics import closure_s, counted, known, median_interval, peak, percentile, tpot_s, ttft_s
+from harness.metrics import closure_s, counted, cpu_share, known, median_interval, peak, percentile, tpot_s, ttft_s
 from harness.record import Cell, Record, Request, Sample, Subject
 from harness.verdict import Verdict, cell_verdict
 
@@ -80,7 +81,7 @@ def _row(record: Record, cell: Cell, requests: list[Request]) -> Row:
         server_prefill_s=spread(known(r.timings.prefill_s for r in requests)),
         closure_s=spread(known(closure_s(r) for r in requests)),
         ttft_p90_s=percentile(first, 0.9),
-        verdict=cell_verdict(requests, failed, _samples(record, cell), _threads(record, cell)),
+        verdict=cell_verdict(requests, failed, cpu_shares(record, requests)),
     )
 
 
@@ -88,16 +89,30 @@ def _subjects(record: Record, cell: Cell) -> list[Subject]:
     return [s for s in record.subjects if (s.model_name, s.quant) == (cell.model, cell.quant)]
 
 
-def _samples(record: Record, cell: Cell) -> list[Sample]:
-    wanted = {subject.subject_id for subject in _subjects(record, cell)}
-    return [sample for line in record.samples if line.subject_id in wanted for sample in line.samples]
+def cpu_shares(record: Record, requests: Iterable[Request]) -> list[float]:
+    """The CPU shares of requests whose engine computes on the CPU alone and was sampled."""
+    subjects = {subject.subject_id: subject for subject in record.subjects}
+    samples: dict[str, list[Sample]] = {}
+    for line in record.samples:
+        samples.setdefault(line.subject_id, []).extend(line.samples)
+    found: list[float | None] = []
+    for request in requests:
+        threads = _computing_threads(subjects.get(request.subject_id))
+        if threads is not None:
+            found.append(cpu_share(request, samples.get(request.subject_id, []), threads))
+    return known(found)
 
 
-def _threads(record: Record, cell: Cell) -> int | None:
+def computes_on_cpu(system_info: str) -> bool:
+    """Whether an engine with this system-info line computes on the CPU alone; False where it says nothing."""
+    return bool(system_info) and not any(device in system_info for device in ("CUDA", "MTL", "Metal", "ROCm", "Vulkan"))
+
+
+def _computing_threads(subject: Subject | None) -> int | None:
     """Threads of an engine that computes on the CPU alone; None for others, whose CPU share says nothing."""
-    subjects = _subjects(record, cell)
-    devices = any("CUDA" in s.system_info or "Metal" in s.system_info for s in subjects)
-    threads = subjects[-1].options.get("threads") if subjects and not devices else None
+    if subject is None or not computes_on_cpu(subject.system_info):
+        return None
+    threads = subject.options.get("threads")
     return threads if isinstance(threads, int) else None
 
 

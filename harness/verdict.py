@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Literal
 
 from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
-from harness.record import Request, Sample
+from harness.record import Request
 
 Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "FAILED"]
 
@@ -28,8 +28,8 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def cell_verdict(requests: Sequence[Request], failed: int, samples: Sequence[Sample], threads: int | None) -> Verdict:
-    """The verdict on one cell from its counted requests, its failures and the samples of its engine."""
+def cell_verdict(requests: Sequence[Request], failed: int, cpu_shares: Sequence[float] = ()) -> Verdict:
+    """The verdict on one cell from its counted requests, its failures and `metrics.cpu_share` of its requests."""
     if not requests:
         return Verdict(
             "FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",)
@@ -42,7 +42,7 @@ def cell_verdict(requests: Sequence[Request], failed: int, samples: Sequence[Sam
         *_spread("TPOT", known(tpot_s(r) for r in requests)),
         *_cache(requests),
         *_closure(requests),
-        *_cpu_share(requests, samples, threads),
+        *_cpu_share(cpu_shares),
         *([f"{failed} more requests failed: see `harness show --errors`"] if failed else []),
     ]
     return Verdict("NOISY" if reasons else "VALID", tuple(reasons))
@@ -60,26 +60,31 @@ def _too_few(requests: Sequence[Request]) -> list[str]:
 
 
 # Expected range of n normal values in standard deviations (the d2 of control charts).
-_RANGE_SDS = {2: 1.128, 3: 1.693}
+_RANGE_SDS = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326}
 _IQR_SDS = 1.349
 # Standard error of a median of n normal values: this x sd / sqrt(n).
 _MEDIAN_ERROR = 1.2533
 
 
 def _spread(name: str, values: Sequence[float]) -> list[str]:
-    """The standard error of the median, from the interquartile range (under 4 values the range), against 6 %."""
+    """The standard error of the median against 6 %; spread from the range under 6 values, else the quartiles."""
     if len(values) < 2:
         return []
-    ranked = sorted(values)
-    cut = len(ranked) // 4
-    sd = (ranked[-1 - cut] - ranked[cut]) / median(ranked) / _RANGE_SDS.get(len(ranked), _IQR_SDS)
-    error = _MEDIAN_ERROR * sd / math.sqrt(len(ranked))
+    sd = _relative_sd(values)
+    error = _MEDIAN_ERROR * sd / math.sqrt(len(values))
     if error <= ERROR_LIMIT:
         return []
     return [
         f"{name} varies by {sd:.0%} (standard deviation), its median is known to {error:.0%} only: "
         "give a larger --budget, or measure again when the machine is quiet"
     ]
+
+
+def _relative_sd(values: Sequence[float]) -> float:
+    if len(values) in _RANGE_SDS:
+        return (max(values) - min(values)) / median(values) / _RANGE_SDS[len(values)]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return (high - low) / median(values) / _IQR_SDS
 
 
 def _cache(requests: Sequence[Request]) -> list[str]:
@@ -100,19 +105,8 @@ def _closure(requests: Sequence[Request]) -> list[str]:
     return [f"client and engine disagree by {gap * 1e3:.0f} ms on how long a request took"]
 
 
-def _cpu_share(requests: Sequence[Request], samples: Sequence[Sample], threads: int | None) -> list[str]:
-    """CPU that the engine got, over what its busy threads would take; less means that others took it."""
-    if threads is None:
-        return []
-    shares = known(_request_share(r, samples, threads) for r in requests)
+def _cpu_share(shares: Sequence[float]) -> list[str]:
+    """Less CPU than the engine's busy threads would take means that others took it."""
     if not shares or median(shares) >= CPU_SHARE_LIMIT:
         return []
-    return [f"the engine got {median(shares):.0%} of the CPU that its {threads} threads wanted: close what else runs"]
-
-
-def _request_share(request: Request, samples: Sequence[Sample], threads: int) -> float | None:
-    inside = [s for s in samples if request.sent_ns <= s.at_ns <= request.ended_ns]
-    if len(inside) < 5:
-        return None
-    wall_s = (inside[-1].at_ns - inside[0].at_ns) * 1e-9
-    return (inside[-1].cpu_s - inside[0].cpu_s) / (wall_s * threads)
+    return [f"the engine got {median(shares):.0%} of the CPU that its threads wanted: close what else runs"]

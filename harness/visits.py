@@ -45,7 +45,7 @@ class Visitor:
         return all(self.held.get(slot, 0) == cell.depth_tokens for slot in self._slots(cell))
 
     async def visit(self, cell: Cell, repeat: int, phase: Phase) -> list[Request]:
-        """One request on each of the cell's streams, at once; contexts are cached first. All are journaled."""
+        """One request on each stream of the cell, at once; contexts are cached first. Each is journaled as it ends."""
         out = self.instruments
         finished: list[Request] = []
         for slot in self._slots(cell):
@@ -58,8 +58,6 @@ class Visitor:
         for slot, request in zip(slots, finished[-len(slots) :], strict=True):
             if not cached_as_meant(request):
                 self.held.pop(slot, None)
-        for request in finished:
-            out.journal.append(request)
         samples = out.sampler.take(self.subject_id)
         if samples.samples:
             out.journal.append(samples)
@@ -105,7 +103,7 @@ class Visitor:
             error = _wrong_count(done.usage, ask)
         except RequestFailed as failure:
             error = str(failure)
-        return replace(
+        finished = replace(
             blank,
             sent_ns=sent,
             ended_ns=clock(),
@@ -114,6 +112,8 @@ class Visitor:
             timings=done.timings,
             error=error,
         )
+        self.instruments.journal.append(finished)
+        return finished
 
 
 def _wrong_count(usage: Usage, ask: Ask) -> str | None:

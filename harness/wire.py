@@ -19,11 +19,19 @@ from harness.errors import HarnessError
 Clock = Callable[[], int]
 
 _HOLD_BYTES = 64 * 1024
-_FAILURES = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.ConnectionNotAvailable)
+_FAILURES = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.ConnectionNotAvailable,
+    httpcore.UnsupportedProtocol,
+)
 
 
 class RequestFailed(HarnessError):
     """One request that failed; it is recorded with this text and the run goes on."""
+
+    exit_status = 6
 
 
 class StampedStream(httpcore.AsyncNetworkStream):
@@ -138,7 +146,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
 class Wire:
     """HTTP to one server. Network failures become RequestFailed with a line that says what happened."""
 
-    def __init__(self, base_url: str, clock: Clock, timeout_s: float = 600.0) -> None:
+    def __init__(self, base_url: str, clock: Clock, timeout_s: float = 3600.0) -> None:
         self.base_url = base_url.rstrip("/")
         self._client = httpx.AsyncClient(
             base_url=self.base_url, transport=StampedTransport(clock), timeout=httpx.Timeout(timeout_s, connect=10.0)

@@ -41,7 +41,8 @@ def main() -> None:
     """Runs the command of the arguments; ends it when standard input ends."""
     # This process has no other thread yet, so preparing the child in it is safe.
     prepare = _ask_kernel if sys.platform == "linux" else None
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=prepare)  # noqa: PLW1509
+    # Its standard output goes to the log too: ours is the hand-over to the parent.
+    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=prepare)  # noqa: PLW1509
     signal.signal(signal.SIGTERM, lambda *_: command.terminate())
 
     def stop() -> None:

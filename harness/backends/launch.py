@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from harness.errors import EngineFailure
 
 _START_TIMEOUT_S = 600.0
@@ -61,12 +63,12 @@ async def embedded_engine(options: EngineOptions, log: Path) -> AsyncIterator[Ru
 
 @asynccontextmanager
 async def server_binary(binary: str, options: EngineOptions, log: Path) -> AsyncIterator[RunningEngine]:
-    """A user's llama-server with the same options; ready when `/health` says so is for the caller to await."""
+    """A user's llama-server with the same options, loaded; ended on leaving. Raises EngineFailure."""
     port = options.port or _free_port()
     command = [sys.executable, "-m", "harness.backends.guard", binary, *_arguments(options, port)]
     async with _process(command, log) as process:
         said = await _first_line(process, log)
-        await _accepting(process, port, log)
+        await _healthy(process, port, log)
         yield RunningEngine(f"http://127.0.0.1:{port}", said["pid"], said, log)
 
 
@@ -119,7 +121,12 @@ def system_info(log: Path) -> str:
 
 def require_free_port(port: int) -> None:
     """Raises EngineFailure where somebody listens on `port` of the loopback interface already."""
+    if not 0 < port < 2**16:
+        raise EngineFailure(f"{port} is no port: choose one from 1 to 65535")
     with socket.socket() as probe:
+        if sys.platform != "win32":
+            # A port whose last connections are still closing is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
@@ -155,7 +162,7 @@ def _arguments(options: EngineOptions, port: int) -> list[str]:
 @asynccontextmanager
 async def _process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as sink:
+    with log.open("wb") as sink:
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -196,16 +203,17 @@ async def _first_line(process: asyncio.subprocess.Process, log: Path) -> dict[st
     return said
 
 
-async def _accepting(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    for _ in range(round(_START_TIMEOUT_S / 0.1)):
-        if process.returncode is not None:
-            raise EngineFailure(f"the engine did not start: {last_words(log)}")
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.1)
-    raise EngineFailure(f"the engine did not listen within {_START_TIMEOUT_S:.0f} s; its log is {log}")
+async def _healthy(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    """Waits until `/health` answers 200: a llama-server answers 503 while it loads."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5.0) as client:
+        for _ in range(round(_START_TIMEOUT_S / 0.2)):
+            if process.returncode is not None:
+                raise EngineFailure(f"the engine did not start: {last_words(log)}")
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get("/health")).status_code == 200:
+                    return
+            await asyncio.sleep(0.2)
+    raise EngineFailure(f"the engine was not ready within {_START_TIMEOUT_S:.0f} s; its log is {log}")
 
 
 def last_words(log: Path, lines: int = 3) -> str:

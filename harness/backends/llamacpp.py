@@ -35,7 +35,7 @@ class LlamaServer:
             engine=known.engine,
             engine_version=known.engine_version or str(props.get("build_info", "unknown")),
             system_info=known.system_info,
-            options=known.options | {"model_path": props.get("model_path")},
+            options=known.options,
             model=known.model,
             memory=known.memory,
             pid=known.pid,

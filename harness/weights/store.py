@@ -86,9 +86,13 @@ class Store:
 
     def sparse(self, model: Model, mixture: str) -> Path:
         """A file with the true header and size and no data on disk, for the engine's dry run. The caller removes it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self._part(self.path(model, mixture))
-        write_header(path, model, mixture)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_header(path, model, mixture)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise HarnessError(f"cannot write in {self.folder}: {error.strerror}; set YARDSTICK_CACHE") from error
         return path
 
     def remove(self, path: Path) -> int:

@@ -4,17 +4,17 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator import predict
 from estimator.catalog import models
-from estimator.coefficients import FittedMachine, HeldOut
+from estimator.coefficients import Coefficients, FittedMachine, HeldOut
 from estimator.errors import EstimatorError
 from estimator.plain import to_plain
 from estimator.prices import Prices
 from estimator.render import answer_text, duration, models_text, size
-from estimator.specs import Hardware, Model, Workload
+from estimator.specs import Hardware, ModelFile, Workload
 from estimator.tensors import MIXTURES, model_file
 from estimator.theory.roofline import prefill_time_s, time_per_token_s
 from tests.estimator.examples import FILE, HARDWARE, WORK, coefficients
@@ -55,8 +55,8 @@ def test_theory_stands_beside_the_calibrated_value() -> None:
 def test_intervals_come_from_held_out_errors_and_turn_around_for_rates() -> None:
     speed = predict(FILE, WORK, HARDWARE, coefficients()).speed
     time, rate = speed["time_per_token_s"], speed["decode_tokens_per_s"]
-    assert (time.low, time.high) == (pytest.approx(0.9 * STEP_S), pytest.approx(1.2 * STEP_S))
-    assert (rate.low, rate.high) == (pytest.approx(1 / (1.2 * STEP_S)), pytest.approx(1 / (0.9 * STEP_S)))
+    assert [time.low, time.high] == pytest.approx([0.9 * STEP_S, 1.2 * STEP_S])
+    assert [rate.low, rate.high] == pytest.approx([1 / (1.2 * STEP_S), 1 / (0.9 * STEP_S)])
     assert speed["end_to_end_s"].high == pytest.approx(1.2 * (PREFILL_S + 128 * STEP_S))
 
 
@@ -195,44 +195,37 @@ def test_a_workload_that_makes_no_sense_is_refused(work: Workload) -> None:
         predict(FILE, work, HARDWARE)
 
 
-@given(
-    model=st.sampled_from(models()),
-    mixture=st.sampled_from(sorted(MIXTURES)),
-    prompt=st.integers(1, 5000),
-    output=st.integers(1, 2000),
-    depth=st.integers(0, 5000),
+_WORKLOADS = st.builds(
+    Workload,
+    prompt_tokens=st.integers(1, 5000),
+    output_tokens=st.integers(1, 2000),
+    depth_tokens=st.integers(0, 5000),
     concurrency=st.integers(1, 40),
-    flash=st.booleans(),
-    formulas=st.sampled_from(["engineering", "textbook"]),
-    fitted=st.booleans(),
+    flash_attention=st.booleans(),
 )
-def test_every_answer_fits_80_columns_and_goes_to_json(  # noqa: PLR0913, PLR0917
-    model: Model,
-    mixture: str,
-    prompt: int,
-    output: int,
-    depth: int,
-    concurrency: int,
-    flash: bool,
-    formulas: str,
-    fitted: bool,
+_FILES = st.builds(model_file, st.sampled_from(models()), st.sampled_from(sorted(MIXTURES)))
+_PRICES = Prices(1.0, 200.0, 0.3)
+
+
+@given(file=_FILES, work=_WORKLOADS, known=st.none() | st.just(coefficients()))
+@settings(max_examples=50)
+def test_every_answer_fits_80_columns_and_goes_to_json(
+    file: ModelFile, work: Workload, known: Coefficients | None
 ) -> None:
-    work = Workload(prompt, output, depth, concurrency, flash_attention=flash)
-    known = coefficients() if fitted else None
-    if formulas == "textbook" and mixture in ("Q6_K", "Q5_K_M"):
-        return
-    answer = predict(model_file(model, mixture), work, HARDWARE, known, formulas, Prices(1.0, 200.0, 0.3))  # type: ignore[arg-type]
+    answer = predict(file, work, HARDWARE, known, prices=_PRICES)
     assert max(map(len, answer_text(answer).splitlines())) <= 80
-    assert json.loads(json.dumps(to_plain(answer), allow_nan=False))["model"] == model.name
-    for quantity in (*answer.speed.values(), *answer.memory.values()):
-        assert quantity.value is None or quantity.value > 0 or not model_needs(quantity.value)
-        if quantity.low is not None:
-            assert quantity.low <= (quantity.value or 0) <= (quantity.high or 0)
+    assert json.loads(json.dumps(to_plain(answer), allow_nan=False))["model"] == file.model.name
 
 
-def model_needs(value: float) -> bool:
-    """A component may be absent (nothing repacked, nothing left over), but never negative."""
-    return value < 0
+@given(file=_FILES, work=_WORKLOADS)
+@settings(max_examples=50)
+def test_every_interval_encloses_its_value(file: ModelFile, work: Workload) -> None:
+    answer = predict(file, work, HARDWARE, coefficients(), prices=_PRICES)
+    for quantity in (*answer.speed.values(), *answer.memory.values(), *answer.cost.values()):
+        assert quantity.value is not None
+        assert quantity.value >= 0
+        if quantity.low is not None and quantity.high is not None:
+            assert quantity.low <= quantity.value <= quantity.high
 
 
 def test_the_table_shows_theory_calibrated_value_interval_and_basis() -> None:
@@ -251,8 +244,8 @@ def test_a_machine_that_is_too_small_is_told_so() -> None:
 
 
 def test_sizes_and_durations_read_well() -> None:
-    assert (size(2**30), size(2**29), size(-(2**31))) == ("1.00 GiB", "512.0 MiB", "-2.00 GiB")
-    assert (duration(0.0123), duration(1234.5)) == ("12.3 ms", "1,234.50 s")
+    assert (size(2**30), size(2**29), size(-(2**31))) == ("1.00 GiB", "512 MiB", "-2.00 GiB")
+    assert (duration(0.0123), duration(12.345), duration(1234.5)) == ("12.3 ms", "12.35 s", "1,234 s")
 
 
 def test_the_catalogue_is_one_line_a_model() -> None:

@@ -105,7 +105,7 @@ def test_tiles_are_those_that_hold_a_pair_which_is_not_masked(batch: int, past: 
     reach = 10**9 if window is None else window
     tiles = {
         (query // 64, position // 64)
-        for query in range(0, batch)
+        for query in range(batch)
         for position in {past + query, max(0, past + query + 1 - reach)}
     }
     full = {

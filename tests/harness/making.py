@@ -48,8 +48,8 @@ def header(**settings: object) -> RunHeader:
         run_id="20261123-120000-simulated",
         started_at="2026-11-23T12:00:00+00:00",
         harness_version="0.1.0",
-        host=Host("Test CPU", 2, 2, 8 * 2**30, "Linux", "3.11", "test"),
-        probes=Probes(20e9, 100e9, None, 0.0, 0.0),
+        host=Host("Test CPU", 2, 2, 8 * 2**30, "Linux", "3.11"),
+        probes=Probes(100e9, 1e12, None, 0.0, 0.0),
         settings=dict(settings),
     )
 

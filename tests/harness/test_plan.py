@@ -50,7 +50,10 @@ def test_a_plan_survives_its_own_journal() -> None:
         ("colour = 1", "unknown colour"),
         ("models = [", "cannot read the plan"),
         ("[[shape]]\nprompt_tokens = 1\noutput_tokens = 1", "cannot run"),
-        ("[[shape]]\nwords = 1", "words"),
+        ("[[shape]]\nwords = 1", "shapes.0.prompt_tokens: Field required"),
+        ('models = "tinyllama"', "models: Input should be a valid tuple"),
+        ('target = "x"', "target: Input should be a valid number"),
+        ("threads = -1", "threads and micro-batch must be at least 1"),
         ("repeats = 0", "repeats at least 1"),
     ],
 )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.metrics import cpu_share, known
 from harness.record import Request, Sample, ServerTimings, Usage
 from harness.verdict import cell_verdict
-from tests.harness.making import CELL, MS, request
+from tests.harness.making import MS, request
 
 
 def quiet(count: int = 6) -> list[Request]:
     return [request([100 + index % 2, 110 + index % 2, 120 + index % 2]) for index in range(count)]
 
 
-def word(requests: list[Request], failed: int = 0, samples: tuple[Sample, ...] = (), threads: int | None = None) -> str:
-    return cell_verdict(requests, failed, samples, threads).word
+def word(requests: list[Request], failed: int = 0) -> str:
+    return cell_verdict(requests, failed).word
 
 
 def test_repeats_that_agree_are_valid() -> None:
@@ -26,12 +27,12 @@ def test_no_success_at_all_is_failed() -> None:
 
 
 def test_one_repeat_is_noisy_since_its_spread_is_unknown() -> None:
-    assert "one repeat only" in cell_verdict(quiet(1), 0, (), None).reasons[0]
+    assert "one repeat only" in cell_verdict(quiet(1), 0).reasons[0]
 
 
 def test_repeats_that_scatter_are_noisy_and_the_reason_says_what_to_do() -> None:
     scattered = [request([first, first + 10]) for first in (50, 100, 150, 200)]
-    verdict = cell_verdict(scattered, 0, (), None)
+    verdict = cell_verdict(scattered, 0)
     assert verdict.word == "NOISY"
     assert "larger --budget" in verdict.reasons[0]
 
@@ -48,28 +49,25 @@ def test_a_client_that_takes_up_chunks_late_is_client_bound() -> None:
 
 def test_tokens_found_in_the_cache_that_were_not_meant_to_be_there_are_flagged() -> None:
     cached = [replace(r, usage=Usage(64, 3, 60)) for r in quiet()]
-    verdict = cell_verdict(cached, 0, (), None)
+    verdict = cell_verdict(cached, 0)
     assert "60 tokens in the cache where 0 were meant" in verdict.reasons[0]
 
 
 def test_a_client_and_a_server_that_disagree_on_the_duration_are_flagged() -> None:
     open_ = [replace(r, timings=ServerTimings(prefill_s=0.05, decode_s=0.02)) for r in quiet()]
-    assert "disagree by 50 ms" in cell_verdict(open_, 0, (), None).reasons[0]
+    assert "disagree by 50 ms" in cell_verdict(open_, 0).reasons[0]
 
 
 def test_an_engine_that_others_took_cpu_from_is_noisy() -> None:
-    def samples(share: float) -> tuple[Sample, ...]:
-        return tuple(Sample(at * 10 * MS, 1, 1, 0, 1, at * 0.010 * 2 * share) for at in range(12))
+    def shares(share: float) -> list[float]:
+        samples = [Sample(at * 10 * MS, 1, 1, 0, 1, at * 0.010 * 2 * share) for at in range(13)]
+        return known(cpu_share(r, samples, threads=2) for r in quiet())
 
-    assert word(quiet(), samples=samples(0.98), threads=2) == "VALID"
-    verdict = cell_verdict(quiet(), 0, samples(0.7), 2)
+    assert cell_verdict(quiet(), 0, shares(0.98)).word == "VALID"
+    verdict = cell_verdict(quiet(), 0, shares(0.7))
     assert verdict.word == "NOISY"
     assert "70% of the CPU" in verdict.reasons[0]
 
 
 def test_failures_beside_successes_are_flagged() -> None:
-    assert "2 more requests failed" in cell_verdict(quiet(), 2, (), None).reasons[0]
-
-
-def test_cells_of_the_fixture_are_of_depth_zero() -> None:
-    assert CELL.depth_tokens == 0
+    assert "2 more requests failed" in cell_verdict(quiet(), 2).reasons[0]
