@@ -41,8 +41,10 @@ def show_fit(console: Console, fitted: Fitted) -> None:
 def _memory_line(m: MemoryCoefficients) -> str:
     return (
         f"memory beside the engine's buffers: {m.anonymous_constant_bytes / 2**20:.1f} MiB + "
-        f"{m.anonymous_bytes_per_vocabulary_entry:.0f} bytes a vocabulary entry + {m.anonymous_bytes_per_candidate:.0f} a "
-        f"sampler candidate, {m.file_constant_bytes / 2**20:.1f} MiB of libraries; repacked: {', '.join(m.repacked_types)}"
+        f"{m.anonymous_bytes_per_vocabulary_entry:.0f} bytes a vocabulary entry + "
+        f"{m.anonymous_bytes_per_candidate:.0f} a sampler candidate, "
+        f"{m.file_constant_bytes / 2**20:.1f} MiB of libraries; "
+        f"repacked: {', '.join(m.repacked_types) or 'nothing'}"
     )
 
 

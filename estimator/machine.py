@@ -6,14 +6,11 @@ command line, or were probed when the coefficients were measured, or are unknown
 
 from __future__ import annotations
 
-import platform
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
+from estimator.processor import cpu_name
 from estimator.specs import Hardware
 
 _PREFIXES = {
@@ -48,18 +45,6 @@ def this_machine(
         bandwidth_bytes_per_s = bandwidth_bytes_per_s or probed.bandwidth_bytes_per_s
         compute_flop_per_s = compute_flop_per_s or probed.compute_flop_per_s
     return Hardware(cpu, memory.total, memory.available, bandwidth_bytes_per_s, compute_flop_per_s, source)
-
-
-def cpu_name() -> str:
-    """The CPU's own name for itself, or the architecture where it has none to tell."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    if sys.platform == "darwin":
-        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
-        return told.stdout.strip() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def rate_per_s(text: str, unit: str) -> float:

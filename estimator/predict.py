@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from estimator.answer import Answer, Formulas, Quantity, Verdict
-from estimator.coefficients import Coefficients
+from estimator.coefficients import Coefficients, MemoryCoefficients
 from estimator.errors import EstimatorError
 from estimator.fit import fit_verdict
 from estimator.prices import Prices, cost_quantities
@@ -83,11 +83,19 @@ def _memory(
     if coefficients is None or fitted is None:
         return _components(theory, None, None, None), fit_verdict(theory, hardware.memory_free_bytes)
     runtime = fitted.runtime_bytes(file.model, work)
-    need = memory_need(file, work, frozenset(fitted.repacked_types), runtime, fitted.file_constant_bytes)
+    need = memory_need(file, work, _repacked_types(coefficients, fitted), runtime, fitted.file_constant_bytes)
     anonymous, backed = _interval(coefficients, "memory_anonymous"), _interval(coefficients, "memory_file")
     factors = (1.0 if interval is None else 1 + max(0.0, interval[1]) for interval in (anonymous, backed))
     verdict = fit_verdict(need, hardware.memory_free_bytes, *factors)
     return _components(theory, need, anonymous, backed), verdict
+
+
+def _repacked_types(coefficients: Coefficients, fitted: MemoryCoefficients) -> frozenset[str]:
+    """What was measured to be repacked; of types that were not measured, what a build that repacks is known to."""
+    measured = frozenset(fitted.repacked_types)
+    if "REPACK = 1" not in coefficients.engine.system_info:
+        return measured
+    return measured | (X86_AVX2_REPACKED_TYPES - frozenset(coefficients.valid.weight_types))
 
 
 def _components(

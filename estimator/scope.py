@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from estimator.answer import Formulas
-from estimator.coefficients import Coefficients
+from estimator.coefficients import Coefficients, time_s
 from estimator.specs import Hardware, ModelFile, Workload
+from estimator.theory.terms import decode_terms, prefill_terms
 
+# Below this share of a time, a price that was not measured is not worth a warning.
+_NOTABLE_SHARE = 0.1
 _VERIFIED_ARCHITECTURES = ("llama", "qwen2", "gemma2", "phi3")
 
 
@@ -17,6 +20,7 @@ def scope_warnings(
     """One sentence for each reason to trust the answer less, the gravest first."""
     return (
         *_basis_warnings(hardware, coefficients, formulas),
+        *(() if coefficients is None else _prior_warnings(file, work, coefficients)),
         *(() if coefficients is None else _range_warnings(file, work, coefficients)),
         *_model_warnings(file, work),
     )
@@ -38,6 +42,21 @@ def _basis_warnings(hardware: Hardware, coefficients: Coefficients | None, formu
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
         yield "theory times need the machine's rates: state them with --bandwidth 25GB/s --compute 200GFLOP/s"
+
+
+def _prior_warnings(file: ModelFile, work: Workload, coefficients: Coefficients) -> Iterator[str]:
+    """Where a good part of a time stands on prices of the prior, which were scaled to this machine and not measured."""
+    for phase, terms in (("time to first token", prefill_terms(file, work)), ("token", decode_terms(file, work))):
+        unmeasured = {name: amount for name, amount in terms.items() if _origin(coefficients, name) == "prior"}
+        total = time_s(coefficients.speed, terms)
+        share = time_s(coefficients.speed, unmeasured) / total if total else 0.0
+        if share > _NOTABLE_SHARE:
+            named = ", ".join(sorted(unmeasured, key=lambda name: -time_s(coefficients.speed, {name: terms[name]}))[:3])
+            yield f"{share:.0%} of the {phase} stands on the prior, not on a measurement here: {named}"
+
+
+def _origin(coefficients: Coefficients, name: str) -> str:
+    return coefficients.speed[name].origin if name in coefficients.speed else ""
 
 
 def _range_warnings(file: ModelFile, work: Workload, coefficients: Coefficients) -> Iterator[str]:

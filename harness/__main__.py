@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from estimator.errors import EstimatorError
-from harness.errors import HarnessError
+from harness.errors import EngineFailure, HarnessError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 models_app = typer.Typer(no_args_is_help=True, help="Weight-free model files in the cache.")
@@ -57,6 +57,7 @@ def run(
 ) -> None:
     """Measure: real prompts against a real engine, stored raw. Without options: Mistral 7B Q4_K_M, embedded."""
     from harness import running
+    from harness.journal import read_record
     from harness.opening import Door
     from harness.plan import checked, grid, read_plan, seconds
 
@@ -72,12 +73,18 @@ def run(
         "models": tuple(model.split(",")) if model else None, "threads": threads,
         "budget_s": seconds(budget) if budget else None,
     }  # fmt: skip
-    wanted = replace(wanted, **{name: value for name, value in chosen.items() if value is not None})
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    wanted = replace(wanted, **chosen)
     door = Door(llama_server, base_url, port, law)
-    folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, resume, ERR)))
+    if resume and (plan or door != Door() or any(given) or set(chosen) - {"repeats", "budget_s"}):
+        raise HarnessError("--resume goes on as the run began: only --budget or --repeats may be given with it")
+    more = bool(budget or repeats)
+    folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, resume, more)))
     _print_run(folder, as_json)
     if not as_json:
         OUT.print(f"results: {folder}", markup=False, highlight=False, soft_wrap=True)
+    if (end := read_record(folder).ends[-1]).reason == "failed":
+        raise EngineFailure(f"{end.detail}: see the errors with `python -m harness show {folder} --errors`")
 
 
 @app.command()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import psutil
 
+from estimator.processor import cpu_name
 from harness.record import Host, Probes
 
 _PROBE_BYTES = 256 * 2**20
@@ -30,18 +28,6 @@ def this_host() -> Host:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )
-
-
-def cpu_name() -> str:
-    """The CPU's own name for itself, or the architecture where it has none to tell."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    if sys.platform == "darwin":
-        told = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
-        return told.stdout.strip() or platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def probes(threads: int, client_overhead_s: float | None = None) -> Probes:

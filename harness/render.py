@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.record import Record, RunHeader
-from harness.summary import Loaded, Row, Spread, loaded, rows
+from harness.summary import Loaded, Row, Spread, drifts, loaded, rows
 
 GIB = 2**30
+DRIFT_LIMIT = 0.05
 
 
 def show_run(console: Console, record: Record) -> None:
@@ -35,6 +36,11 @@ def show_run(console: Console, record: Record) -> None:
     for row in listed:
         for reason in row.verdict.reasons:
             _say(console, f"{row.verdict.word} {row.cell.label}: {reason}")
+    for cell, drift in drifts(record):
+        if abs(drift) > DRIFT_LIMIT:
+            _say(
+                console, f"drift: {cell.label} took {drift:+.0%} longer in the second half of the run than in the first"
+            )
     _say(
         console,
         "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,7 @@ class Runner:
         # A killed sitting leaves no end line, so sittings are counted by their subjects.
         sitting = sum(1 for s in self.past.subjects if s.subject_id.startswith(f"{index}."))
         log = self.journal.path.parent / f"engine-{index}-{sitting}.log"
-        building = self.watcher.building(target.name, target.weight_bytes)
-        target = prepare(target, self.plan, self.door, building)
+        target = await self._prepared(target)
         self.watcher.loading(target.name)
         started_ns = self.clock()
         async with (
@@ -87,6 +87,25 @@ class Runner:
             )
             await self._rounds(visitor, goal, index)
         return goal
+
+    async def _prepared(self, target: Target) -> Target:
+        """The target with its model file, built in a thread so that Ctrl-C is heard."""
+        told = self.watcher.building(target.name, target.weight_bytes)
+        stop = threading.Event()
+
+        def progress(size: int) -> None:
+            if stop.is_set():
+                raise InterruptedError
+            told(size)
+
+        work = asyncio.create_task(asyncio.to_thread(prepare, target, self.plan, self.door, progress))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait({work})
+            work.exception()
+            raise
 
     async def _rounds(self, visitor: Visitor, goal: Goal, index: int) -> None:
         """Rounds over the missing cells in seeded random order, the anchor first, until nothing fits the budget."""

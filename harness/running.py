@@ -15,7 +15,7 @@ from harness import __version__
 from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
 from harness.host import probes, this_host
-from harness.journal import Journal, read_record
+from harness.journal import JOURNAL, Journal, read_record
 from harness.opening import Door, Target, engine_options, resolve
 from harness.plan import Plan, plan_from
 from harness.progress import ProgressBar
@@ -31,13 +31,22 @@ def default_plan() -> Plan:
     return Plan()
 
 
-async def run(plan: Plan, door: Door, results: Path, resume: Path | None, console: Console) -> Path:
-    """Runs `plan`, or what an earlier run at `resume` lacks; returns the run's folder. Raises HarnessError."""
+async def run(
+    plan: Plan, door: Door, results: Path, console: Console, resume: Path | None = None, more: bool = False
+) -> Path:
+    """Runs `plan`, or what an earlier run at `resume` lacks; returns the run's folder. Raises HarnessError.
+
+    A resumed run keeps its own plan; with `more` the budget and repeats of `plan` replace its own.
+    """
     with ProgressBar(console) as bar:
         if resume is not None:
+            if not resume.is_dir():
+                raise BadResults(f"{resume} is not a run's folder: --resume takes the folder that holds {JOURNAL}")
             past = read_record(resume)
-            plan, door = _as_before(past)
-            folder = resume if resume.is_dir() else resume.parent
+            before, door = _as_before(past)
+            # More of the same may be asked for; everything else stays as it was.
+            plan = replace(before, budget_s=plan.budget_s, repeats=plan.repeats) if more else before
+            folder = resume
         else:
             plan = await _with_models(plan, door, bar)
             past, folder = None, Path()
@@ -66,7 +75,9 @@ async def _with_models(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
         raise HarnessError(f"unknown back end {plan.backend!r}: choose one of {', '.join(BACKENDS)}")
     if plan.models:
         return plan
-    if door.base_url or plan.backend == "simulated":
+    if door.base_url:
+        raise HarnessError("name the model that the server runs with --model, so that its shape is known")
+    if plan.backend == "simulated":
         return replace(plan, models=("mistral:7b",))
     bar.note("asking the engine what fits this machine")
     model, why = await default_model(plan, Store(), psutil.virtual_memory().available)

@@ -7,7 +7,19 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from harness.metrics import closure_s, counted, cpu_share, known, median_interval, peak, percentile, tpot_s, ttft_s
+from harness.metrics import (
+    closure_s,
+    counted,
+    cpu_share,
+    e2e_s,
+    itl_s,
+    known,
+    median_interval,
+    peak,
+    percentile,
+    tpot_s,
+    ttft_s,
+)
 from harness.record import Cell, Record, Request, Sample, Subject
 from harness.verdict import Verdict, cell_verdict
 
@@ -31,7 +43,10 @@ class Row:
     tpot_s: Spread | None
     server_prefill_s: Spread | None
     closure_s: Spread | None
+    e2e_s: Spread | None
     ttft_p90_s: float | None
+    itl_p50_s: float | None
+    itl_p99_s: float | None
     verdict: Verdict
 
     @property
@@ -80,13 +95,35 @@ def _row(record: Record, cell: Cell, requests: list[Request]) -> Row:
         tpot_s=spread(gap),
         server_prefill_s=spread(known(r.timings.prefill_s for r in requests)),
         closure_s=spread(known(closure_s(r) for r in requests)),
+        e2e_s=spread(known(e2e_s(r) for r in requests)),
         ttft_p90_s=percentile(first, 0.9),
+        itl_p50_s=percentile(itl_s(requests), 0.5),
+        itl_p99_s=percentile(itl_s(requests), 0.99),
         verdict=cell_verdict(requests, failed, cpu_shares(record, requests)),
     )
 
 
 def _subjects(record: Record, cell: Cell) -> list[Subject]:
     return [s for s in record.subjects if (s.model_name, s.quant) == (cell.model, cell.quant)]
+
+
+def drifts(record: Record) -> list[tuple[Cell, float]]:
+    """How much slower (+) or faster the anchor cell of each model was in its second half: medians of E2E, relative.
+
+    The anchor is the first cell of the plan. Under 4 requests nothing is said.
+    """
+    found = []
+    seen: set[tuple[str, str]] = set()
+    for row in rows(record):
+        model = (row.cell.model, row.cell.quant)
+        if model in seen:
+            continue
+        seen.add(model)
+        totals = known(e2e_s(r) for r in record.requests if r.cell == row.cell and r.phase == "counted" and not r.error)
+        half = len(totals) // 2
+        if half >= 2:
+            found.append((row.cell, median(totals[half:]) / median(totals[:half]) - 1))
+    return found
 
 
 def cpu_shares(record: Record, requests: Iterable[Request]) -> list[float]:
@@ -149,5 +186,6 @@ def as_json(record: Record) -> dict[str, Any]:
             | {"prefill_tokens_per_s": row.prefill_tokens_per_s, "decode_tokens_per_s": row.decode_tokens_per_s}
             for row in rows(record)
         ],
+        "anchor_drift": {cell.label: drift for cell, drift in drifts(record)},
         "engines": [asdict(entry) for entry in loaded(record)],
     }

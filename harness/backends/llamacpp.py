@@ -17,6 +17,10 @@ from harness.weights.vocabulary import words
 from harness.wire import RequestFailed, Wire, first_line
 
 _POOL_WORDS = 4000
+# Parameters may differ by what a file adds (rope factors) or a catalogue leaves out.
+_SAME_SIZE = 0.02
+# The model id of a simulated server.
+SIMULATED = "simulated"
 
 
 class LlamaServer:
@@ -30,6 +34,7 @@ class LlamaServer:
         """The opener's facts, completed by the server's `/props`. Raises RequestFailed."""
         props = await self._wire.get_json("/props")
         known = self._known
+        _require_same_model(known.model, await self._wire.get_json("/v1/models"))
         settings = props.get("default_generation_settings", {})
         return Facts(
             engine=known.engine,
@@ -75,6 +80,18 @@ class LlamaServer:
                     yield Done(_usage(event), _timings(event))
                     return
         raise RequestFailed("the stream ended before its last event: the server died or closed the connection")
+
+
+def _require_same_model(facts: dict[str, Any], told: dict[str, Any]) -> None:
+    """Raises RequestFailed where the server's model is not the one that was named; a simulated server has none."""
+    meta = (told.get("data") or [{}])[0].get("meta") or {}
+    size, expected = meta.get("n_params"), (facts.get("model") or {}).get("parameters")
+    if not size or not expected or (told.get("data") or [{}])[0].get("id") == SIMULATED:
+        return
+    if abs(size / expected - 1) > _SAME_SIZE:
+        raise RequestFailed(
+            f"the server runs a model of {size:,} parameters, the one named has {expected:,}: name the right --model"
+        )
 
 
 async def _events(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
