@@ -97,8 +97,8 @@ def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: t
     console.print(table)
     frame = pd.DataFrame(entries)
     if not frame.empty:
-        sizes = frame.assign(size=pd.to_numeric(frame["relative_error"]).abs()).groupby("phase")["size"]
-        for phase, row in sizes.agg(["median", "max", "count"]).iterrows():
+        by_phase = frame.assign(size=pd.to_numeric(frame["relative_error"]).abs()).groupby("phase")["size"]
+        for phase, row in by_phase.agg(["median", "max", "count"]).iterrows():
             _say(
                 console, f"{phase}: median error {row['median']:.1%}, worst {row['max']:.1%}, {row['count']:.0f} cells"
             )

@@ -11,7 +11,8 @@ import pytest
 from estimator.catalog import models
 from estimator.coefficients import write_coefficients
 from estimator.errors import EstimatorError
-from estimator.machine import cpu_name, rate_per_s, this_machine
+from estimator.machine import rate_per_s, this_machine
+from estimator.processor import cpu_name
 from tests.estimator.examples import coefficients
 from tests.estimator.header_only import write_header_only
 
