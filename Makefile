@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 
 run: setup
 	$(BIN)/python -m harness run $(ARGS)
-	$(BIN)/python -m calibration fit results/local
+	$(BIN)/python -m calibration fit results/local --include-noisy
 	$(BIN)/python -m estimator predict
 
 test: check

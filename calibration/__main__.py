@@ -33,6 +33,7 @@ def calibration(debug: Annotated[bool, typer.Option(help="Show the traceback of 
 def fit(
     results: Paths = None,
     output: Annotated[Path, typer.Option(help="The coefficient file to write.")] = DEFAULT_OUTPUT,
+    include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file."""
@@ -41,7 +42,7 @@ def fit(
     from calibration.report import show_fit
     from estimator.coefficients import write_coefficients
 
-    fitted = fit_paths(results or [DEFAULT_RESULTS], reference() if prior else None)
+    fitted = fit_paths(results or [DEFAULT_RESULTS], reference() if prior else None, include_noisy)
     show_fit(OUT, fitted)
     try:
         write_coefficients(output, fitted.coefficients)

@@ -85,6 +85,7 @@ class Dataset:
     observations: tuple[Observation, ...]
     memory: tuple[MemoryObservation, ...]
     left_out: tuple[str, ...]
+    noisy: tuple[str, ...]
     probes: dict[Build, Probes]
     digest: str
 
@@ -114,13 +115,16 @@ class _Pool:
     journal: str
 
 
-def dataset(records: Iterable[Record]) -> Dataset:
+def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
     """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
+
+    With `include_noisy` cells are used whose only fault is noise, and named all the same.
 
     Runs of the same build, model file and cell are pooled: the verdict and the median are of all requests together.
     """
     memory: list[MemoryObservation] = []
     left_out: list[str] = []
+    noisy: list[str] = []
     pools: dict[tuple[Build, str, Cell], _Pool] = {}
     probes: dict[Build, Probes] = {}
     listed = sorted(records, key=lambda record: record.header.started_at)
@@ -140,14 +144,18 @@ def dataset(records: Iterable[Record]) -> Dataset:
     observations: list[Observation] = []
     for (build, _, cell), pool in pools.items():
         verdict = cell_verdict(pool.requests, pool.failed, pool.cpu_shares)
-        if verdict.word != "VALID":
-            left_out.append(f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})")
-        elif cell.concurrency > 1:
+        doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
+        if verdict.word == "NOISY" and include_noisy:
+            noisy.append(doubt)
+        elif verdict.word != "VALID":
+            left_out.append(doubt)
+            continue
+        if cell.concurrency > 1:
             left_out.append(f"{cell.label} in {pool.journal}: several streams are measured but not fitted yet")
         else:
             observations += _observations(build, cell, pool)
     digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
-    return Dataset(tuple(observations), tuple(memory), tuple(left_out), probes, f"sha256:{digest}")
+    return Dataset(tuple(observations), tuple(memory), tuple(left_out), tuple(noisy), probes, f"sha256:{digest}")
 
 
 def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject) -> None:

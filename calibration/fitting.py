@@ -38,19 +38,20 @@ class Fitted:
     residuals: dict[PhaseName, list[Residual]]
     memory_residuals: dict[str, list[Residual]]
     left_out: tuple[str, ...]
+    noisy: tuple[str, ...]
 
 
-def fit(paths: list[Path], prior: Coefficients | None) -> Fitted:
+def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = False) -> Fitted:
     """The fit of the newest build in the journals at `paths`.
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
     records, unreadable = read_records(paths)
-    everything = dataset(records)
+    everything = dataset(records, include_noisy)
     build = everything.newest
     if build is None:
         why = "; ".join(everything.left_out[:3]) or "the records hold no counted request"
-        raise NothingToFit(f"no usable cell: {why}; measure more with `python -m harness run`")
+        raise NothingToFit(f"no usable cell: {why}; measure more, or fit with --include-noisy")
     data = everything.of(build)
     kept, impossible = admitted(data.observations, data.probes)
     left_out = [*unreadable, *data.left_out, *impossible]
@@ -78,7 +79,7 @@ def fit(paths: list[Path], prior: Coefficients | None) -> Fitted:
         valid=_valid(kept),
         prior=_prior_facts(prior, prices),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, tuple(left_out))
+    return Fitted(build, coefficients, tuple(kept), residuals, memory, tuple(left_out), data.noisy)
 
 
 def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:

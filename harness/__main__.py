@@ -33,7 +33,7 @@ def run(
     ] = None,
     quant: Annotated[str | None, typer.Option(help="Weight types, comma-separated (default q4_k_m).")] = None,
     backend: Annotated[str | None, typer.Option(help="llamacpp (default) or simulated.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 4m).")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 5m).")] = None,
     prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
     depth: Annotated[
@@ -66,7 +66,9 @@ def run(
     if any(given):
         defaults = ("64,256", "32", "0", "1")
         wanted = replace(
-            wanted, shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True)))
+            wanted,
+            visit_share=1.0,
+            shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True))),
         )
     chosen: dict[str, Any] = {
         "backend": backend, "quants": tuple(quant.split(",")) if quant else None, "repeats": repeats, "seed": seed,

@@ -75,7 +75,16 @@ class Goal:
 
     def missing(self) -> list[Cell]:
         """Cells that are wanted and not given up, in plan order."""
-        return [cell for cell in self.cells if not self._enough(cell) and self.failures.get(cell, 0) < GIVE_UP_AFTER]
+        return [
+            cell
+            for cell in self.cells
+            if not self._enough(cell) and not self.too_dear(cell) and self.failures.get(cell, 0) < GIVE_UP_AFTER
+        ]
+
+    def too_dear(self, cell: Cell) -> bool:
+        """Whether one visit would take more of the budget than the plan allows; never a fixed number of repeats."""
+        allowed_s = self.plan.visit_share * self.budget_s
+        return self.plan.repeats is None and cell not in self.counted and self.speed.visit_s(cell, False) > allowed_s
 
     def affordable(self, cell: Cell, primed: bool) -> bool:
         """Whether a visit fits the rest of the budget. A fixed number of repeats has no budget."""

@@ -29,14 +29,24 @@ class Shape:
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
 
 
-# The first is the anchor. Prompts above and below a micro-batch's attention tile (64), decode with
-# and without a context: what separates the terms of the calibration, cheapest first.
-DEFAULT_SHAPES = (Shape(64, 32), Shape(16, 48), Shape(64, 32, depth_tokens=512), Shape(256, 16))
+# The first is the anchor. Prompts above and below an attention tile (64), of whole and broken blocks
+# of 16 rows, decode with and without a context: what separates the terms of the calibration. The
+# long ones are for fast machines: on slow ones a visit would take too large a share of the budget.
+DEFAULT_SHAPES = (
+    Shape(48, 16),
+    Shape(24, 24),
+    Shape(64, 16, depth_tokens=256),
+    Shape(160, 8),
+    Shape(512, 32),
+    Shape(64, 32, depth_tokens=1024),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A run as asked. `repeats` fixes the count; else cells repeat until `target` or the budget.
+
+    A cell of which one visit (its context included) would take more than `visit_share` of the budget is left out.
 
     `models` are catalogue names or paths of GGUF files; each is measured with each of `quants`
     (which a GGUF file ignores). `budget_s` is time spent on requests, shared by the models evenly.
@@ -46,7 +56,8 @@ class Plan:
     models: tuple[str, ...] = ()
     quants: tuple[str, ...] = ("Q4_K_M",)
     shapes: tuple[Shape, ...] = DEFAULT_SHAPES
-    budget_s: float = 240.0
+    budget_s: float = 300.0
+    visit_share: float = 1.0
     repeats: int | None = None
     target: float = 0.03
     seed: int = 1

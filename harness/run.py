@@ -110,6 +110,11 @@ class Runner:
     async def _rounds(self, visitor: Visitor, goal: Goal, index: int) -> None:
         """Rounds over the missing cells in seeded random order, the anchor first, until nothing fits the budget."""
         await self._visit(visitor, goal, goal.cells[0], "warmup")
+        for cell in (cell for cell in goal.cells if goal.too_dear(cell)):
+            needed_s = goal.speed.visit_s(cell, primed=False)
+            self.watcher.note(
+                f"left out: {cell.shape} would take {needed_s:.0f} s of the {goal.budget_s:.0f} s budget a visit"
+            )
         rng = random.Random(f"{self.plan.seed}:order:{len(self.past.requests)}")
         while missing := [cell for cell in goal.missing() if goal.affordable(cell, visitor.primed(cell))]:
             anchor, others = goal.cells[:1], [cell for cell in missing if cell != goal.cells[0]]

@@ -28,7 +28,7 @@ BACKENDS = ("llamacpp", "simulated")
 
 def default_plan() -> Plan:
     """What a run without options does."""
-    return Plan()
+    return Plan(visit_share=0.16)
 
 
 async def run(

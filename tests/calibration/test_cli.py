@@ -33,6 +33,8 @@ def test_cells_of_doubt_are_left_out_by_name(tmp_path: Path) -> None:
     noisy = planted_run(tmp_path / "noisy", scale=lambda repeat: 1 + repeat)
     with pytest.raises(NothingToFit, match=r"no usable cell.*NOISY"):
         fit([noisy], prior=None)
+    fitted = fit([noisy], prior=None, include_noisy=True)
+    assert len(fitted.noisy) == fitted.coefficients.records.cells == 4 * len(MODELS)
 
 
 def test_two_runs_of_the_same_cells_are_pooled(tmp_path: Path) -> None:

@@ -133,3 +133,12 @@ def test_the_context_of_a_depth_is_the_same_every_time() -> None:
     prompts = Prompts(tuple(range(300, 400)), seed=1)
     assert prompts.context(512) == Prompts(prompts.pool, seed=1).context(512)
     assert prompts.context(512) != Prompts(prompts.pool, seed=2).context(512)
+
+
+def test_a_cell_that_would_eat_the_budget_is_left_out_once_the_speed_is_known() -> None:
+    plan = Plan(backend="simulated", shapes=(Shape(64, 9), Shape(4096, 9)), visit_share=0.2)
+    wanted = Goal.of(plan, "mistral:7b", "Q4_K_M", 100.0, [])
+    assert len(wanted.missing()) == 2
+    wanted.take(request([640, 650, 660], cell=wanted.cells[0], phase="warmup"))
+    assert wanted.too_dear(wanted.cells[1]), "4,096 tokens at 10 ms are 41 s of 100"
+    assert wanted.missing() == [wanted.cells[0]]
