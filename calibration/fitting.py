@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
             for name, price in sorted(speed.seconds_per_unit.items())
         },
         memory=fit_memory(data.memory, beyond) if data.memory else None,
-        held_out=_held_out(residuals, memory),
+        held_out=_held_out(residuals, memory, prior if prices is not None else None),
         valid=_valid(kept),
         prior=_prior_facts(prior, prices),
     )
@@ -123,11 +123,25 @@ def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
 
 
 def _held_out(
-    residuals: Mapping[PhaseName, list[Residual]], memory: Mapping[str, list[Residual]]
+    residuals: Mapping[PhaseName, list[Residual]],
+    memory: Mapping[str, list[Residual]],
+    prior: Coefficients | None,
 ) -> dict[str, HeldOut]:
     parts: dict[str, list[Residual]] = {name: list(part) for name, part in residuals.items()}
     parts |= {"memory_anonymous": memory["anonymous"], "memory_file": memory["file"]}
-    return {name: found for name, part in parts.items() if (found := held_out(part)) is not None}
+    found = {name: error for name, part in parts.items() if (error := held_out(part)) is not None}
+    known = prior.held_out if prior else {}
+    borrowed = {name: replace(error, interval_origin="prior") for name, error in known.items() if name not in found}
+    return borrowed | {name: _with_interval(error, known.get(name)) for name, error in found.items()}
+
+
+def _with_interval(error: HeldOut, known: HeldOut | None) -> HeldOut:
+    """Too few models here for an interval: the prior's, widened to hold the worst error that was seen here."""
+    if error.relative_interval_90 is not None or known is None or known.relative_interval_90 is None:
+        return error
+    low, high = known.relative_interval_90
+    wide = (min(low, -error.worst / (1 + error.worst)), max(high, error.worst))
+    return replace(error, relative_interval_90=wide, interval_origin="prior")
 
 
 def _valid(kept: list[Observation]) -> ValidRange:

@@ -53,6 +53,7 @@ def _memory_line(m: MemoryCoefficients) -> str:
 def _error(error: HeldOut) -> str:
     around = (
         f"90 % interval {error.relative_interval_90[0]:+.1%} to {error.relative_interval_90[1]:+.1%}"
+        f"{' (from the prior, widened to the worst error here)' if error.interval_origin == 'prior' else ''}"
         if error.relative_interval_90
         else "too few groups for an interval"
     )

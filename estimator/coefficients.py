@@ -80,13 +80,15 @@ class HeldOut:
     `median` and `worst` are |predicted - measured| / measured, of seconds (decode: per output token; prefill:
     of a whole prompt) or bytes (memory: resident). `relative_interval_90` = (low, high): in 90 of 100 cases
     the truth lies between predicted x (1 + low) and predicted x (1 + high), so low is usually negative;
-    None where too few groups were held out to say.
+    None where too few groups were held out to say. `interval_origin` is "prior" where too few were held
+    out here: it is the reference's interval then, widened to the worst error that was seen here.
     """
 
     median: float
     worst: float
     groups: int
     relative_interval_90: tuple[float, float] | None = None
+    interval_origin: Literal["measured", "prior"] = "measured"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,9 @@ def _range_warnings(file: ModelFile, work: Workload, coefficients: Coefficients)
         for phase in ("prefill", "decode", "memory_anonymous", "memory_file")
         if _has_no_interval(coefficients, phase)
     ]
+    borrowed = [name for name, found in coefficients.held_out.items() if found.interval_origin == "prior"]
+    if borrowed:
+        yield f"intervals of {', '.join(borrowed)}: the reference machine's, widened to the worst error seen here"
     if without:
         yield f"no interval for {', '.join(without)}: too few groups of measurements were held out"
 

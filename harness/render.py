@@ -38,9 +38,8 @@ def show_run(console: Console, record: Record) -> None:
             _say(console, f"{row.verdict.word} {row.cell.label}: {reason}")
     for cell, drift in drifts(record):
         if abs(drift) > DRIFT_LIMIT:
-            _say(
-                console, f"drift: {cell.label} took {drift:+.0%} longer in the second half of the run than in the first"
-            )
+            change = f"{abs(drift):.0%} {'longer' if drift > 0 else 'shorter'}"
+            _say(console, f"drift: {cell.label} took {change} in the second half of the run than in the first")
     _say(
         console,
         "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "

@@ -37,6 +37,16 @@ def test_cells_of_doubt_are_left_out_by_name(tmp_path: Path) -> None:
     assert len(fitted.noisy) == fitted.coefficients.records.cells == 4 * len(MODELS)
 
 
+def test_one_model_borrows_the_priors_interval_and_says_so(tmp_path: Path) -> None:
+    prior = fit([planted_run(tmp_path / "reference")], prior=None).coefficients
+    assert prior.held_out["decode"].relative_interval_90 is not None
+    alone = fit([planted_run(tmp_path / "run", models=MODELS[:1])], prior).coefficients
+    assert alone.held_out["decode"].interval_origin == "prior"
+    assert alone.held_out["decode"].relative_interval_90 is not None
+    unaided = fit([tmp_path / "run"], prior=None).coefficients
+    assert unaided.held_out["decode"].relative_interval_90 is None
+
+
 def test_two_runs_of_the_same_cells_are_pooled(tmp_path: Path) -> None:
     folders = [planted_run(tmp_path / name) for name in ("a", "b")]
     data = dataset(read_record(folder) for folder in folders)
