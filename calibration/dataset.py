@@ -67,7 +67,7 @@ class Observation:
 class MemoryObservation:
     """Peak memory of one engine with one model: measured bytes beside the engine's own account.
 
-    `work` is the engine's set-up: its slots as concurrency, its context in each.
+    `work` is the engine's set-up: its slots as concurrency, its context in each, the largest micro-batch it ran.
     """
 
     build: Build
@@ -210,6 +210,10 @@ def build_of(host: Host, subject: Subject) -> Build:
     )
 
 
+def _requests_of(record: Record, subject: Subject) -> list[Request]:
+    return [request for request in record.requests if request.subject_id == subject.subject_id]
+
+
 def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObservation]:
     entry = next(e for e in loaded(record) if e.subject.subject_id == subject.subject_id)
     if entry.peak_file_bytes is None or entry.peak_anonymous_bytes is None or not subject.memory:
@@ -220,5 +224,7 @@ def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObs
     context = int(options["context_tokens"]) // slots
     # Automatic flash attention is on for every model that the CPU engine has been seen with.
     flash = options["flash_attention"] != "disabled"
-    work = Workload(2, 2, 0, slots, context, int(options["ubatch_tokens"]), flash)
+    # A compute buffer is resident as far as the largest micro-batch touched it.
+    fresh = [(r.usage.prompt_tokens or 0) - (r.usage.cached_tokens or 0) for r in _requests_of(record, subject)]
+    work = Workload(2, 2, 0, slots, context, max(1, min(int(options["ubatch_tokens"]), max(fresh, default=0))), flash)
     return [MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes)]

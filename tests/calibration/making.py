@@ -60,7 +60,7 @@ def planted_run(
             for work in WORKS:
                 for repeat in range(4):
                     journal.append(_request(name, work, repeat, str(index), scale(repeat)))
-            need = memory_of(MEMORY, file, Workload(2, 2, 0, 1, 1280))
+            need = memory_of(MEMORY, file, Workload(2, 2, 0, 1, 1280, 48))
             mapped, anonymous = need.file_bytes, need.anonymous_bytes
             sample = Sample(5, anonymous + mapped, mapped, anonymous, None, 0.0)
             journal.append(Samples(str(index), (sample, sample._replace(at_ns=10)), 0.0))

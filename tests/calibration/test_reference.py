@@ -1,0 +1,47 @@
+"""The shipped prior: rebuilt from the stored campaign, and as accurate on models left out as the README says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calibration.fitting import REFERENCE, Fitted, fit
+from estimator.coefficients import read_coefficients
+
+CAMPAIGN = Path(__file__).parents[2] / "results" / "reference"
+
+
+@pytest.fixture(scope="module")
+def rebuilt() -> Fitted:
+    return fit([CAMPAIGN], prior=None)
+
+
+def test_the_shipped_prior_is_what_the_stored_campaign_gives(rebuilt: Fitted) -> None:
+    shipped = read_coefficients(REFERENCE)
+    assert shipped.records == rebuilt.coefficients.records
+    assert {name: c.seconds_per_unit for name, c in shipped.speed.items()} == pytest.approx(
+        {name: c.seconds_per_unit for name, c in rebuilt.coefficients.speed.items()}, rel=1e-6, abs=1e-20
+    )
+
+
+@pytest.mark.parametrize(("phase", "median", "worst"), [("decode", 0.05, 0.15), ("prefill", 0.08, 0.20)])
+def test_models_that_were_left_out_whole_are_predicted_within_the_stated_error(
+    rebuilt: Fitted, phase: str, median: float, worst: float
+) -> None:
+    error = rebuilt.coefficients.held_out[phase]
+    assert error.groups >= 5
+    assert error.median <= median
+    assert error.worst <= worst
+
+
+def test_memory_of_models_left_out_is_within_two_percent_for_processes_over_100_mib(rebuilt: Fitted) -> None:
+    large = [r for r in rebuilt.memory_residuals["anonymous"] if r.measured > 100 * 2**20]
+    assert max(abs(r.relative) for r in large) <= 0.02
+    assert max(abs(r.relative) for r in rebuilt.memory_residuals["file"]) <= 0.02
+
+
+def test_no_private_path_stands_in_the_stored_campaign() -> None:
+    for journal in CAMPAIGN.rglob("*.jsonl"):
+        text = journal.read_text("utf-8")
+        assert not [mark for mark in ('"/home', '"/root', '"/tmp', '"/Users') if mark in text], journal
