@@ -54,7 +54,7 @@ reference: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.sampler
-	$(BIN)/python -m tests.benchmarks.seeds
+	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
