@@ -9,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -191,9 +192,15 @@ FAKE_SERVER = """
     from http.server import BaseHTTPRequestHandler, HTTPServer
     port = int(sys.argv[sys.argv.index("--port") + 1])
     print("system_info: n_threads = 1 | CPU : FAKE = 1 |", file=sys.stderr, flush=True)
+    print("words on standard output that are no JSON", flush=True)
+    asked = []
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200); self.end_headers(); self.wfile.write(b"{{}}")
+            asked.append(self.path)
+            # As a llama-server does while it loads.
+            loading = len(asked) < 3
+            self.send_response(503 if loading else 200); self.end_headers()
+            self.wfile.write(str(len(asked)).encode())
         def log_message(self, *a): pass
     HTTPServer(("127.0.0.1", port), Answers).serve_forever()
 """
@@ -209,6 +216,8 @@ def test_a_users_server_binary_is_started_on_a_free_port_and_ended(tmp_path: Pat
             assert engine.url.startswith("http://127.0.0.1:")
             process = psutil.Process(engine.pid)
             assert process.is_running()
+            answered = httpx.get(f"{engine.url}/health").text
+            assert int(answered) > 3, "it was waited for while it answered 503"
             return process
 
     assert gone([asyncio.run(start())])

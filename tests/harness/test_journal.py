@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from harness.errors import BadResults
 from harness.journal import JOURNAL, Journal, find_journals, read_record
 from harness.record import FORMAT, RunEnd, Sample, Samples
 from tests.harness.making import header, request, subject
+
+ROOT = Path(__file__).parents[2]
 
 
 def write(folder: Path) -> Path:
@@ -70,6 +74,37 @@ def test_a_full_disk_is_one_clear_line_and_what_stood_before_stays_readable(tmp_
         journal.append(request([300]))
     record = read_record(tmp_path)
     assert len(record.requests) == 1
+    assert record.torn_lines == 0
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from harness.errors import BadResults
+from harness.journal import Journal
+from tests.harness.making import header, request
+folder = Path(sys.argv[1])
+with Journal(folder) as journal:
+    journal.append(header())
+    size = journal.path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+    try:
+        journal.append(request([100, 110]))
+    except BadResults as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    journal.append(request([200, 210]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits there")
+def test_a_write_that_the_system_cuts_short_leaves_no_half_line_and_later_lines_are_whole(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "cannot add to" in done.stdout
+    record = read_record(tmp_path)
+    assert [r.chunks[0].wire_ns for r in record.requests] == [200_000_000]
     assert record.torn_lines == 0
 
 
