@@ -19,7 +19,7 @@ def show_fit(console: Console, fitted: Fitted) -> None:
     c = fitted.coefficients
     r = c.records
     _say(console, f"{fitted.build}: {r.requests} requests, {r.cells} cells, {r.models} models, {r.journals} runs")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("term", "value", "from", "cells"):
         table.add_column(name, justify="right" if name in ("value", "cells") else "left")
     for name, entry in c.speed.items():
@@ -89,7 +89,7 @@ def show_comparison(console: Console, entries: list[dict[str, Any]], left_out: t
     """The comparison as a table, with the median error of each phase."""
     import pandas as pd
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("model", "quant", "prompt", "output", "depth", "phase", "measured", "predicted", "error"):
         table.add_column(name, justify="left" if name in ("model", "quant", "phase") else "right")
     for e in entries:
