@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from calibration.errors import NothingToFit
 from calibration.fitting import fit
 from estimator.coefficients import read_coefficients
 from harness.journal import read_record
+from harness.record import Probes
 from tests.calibration.making import MODELS, PRICES, planted_run
 
 
@@ -52,6 +54,26 @@ def test_two_runs_of_the_same_cells_are_pooled(tmp_path: Path) -> None:
     data = dataset(read_record(folder) for folder in folders)
     assert len(data.observations) == 2 * 4 * len(MODELS)
     assert {o.requests for o in data.observations} == {8}
+
+
+def test_a_machine_is_as_fast_as_its_best_probe_and_a_disturbed_one_changes_nothing(tmp_path: Path) -> None:
+    records = [read_record(planted_run(tmp_path / name)) for name in ("a", "b", "c")]
+    rates = [(20e9, 1e11), (25e9, None), (13e9, 4e10)]
+    disturbed = [
+        replace(record, header=replace(record.header, probes=Probes(read, multiplied, None, 1.0, 0.0)))
+        for record, (read, multiplied) in zip(records, rates, strict=True)
+    ]
+    (probes,) = dataset(disturbed).probes.values()
+    assert (probes.read_bytes_per_s, probes.matmul_flop_per_s) == (25e9, 1e11)
+
+
+def test_memory_is_used_of_a_run_whose_times_are_not(tmp_path: Path) -> None:
+    record = read_record(planted_run(tmp_path / "run", models=MODELS[:1]))
+    once = replace(record, requests=tuple(r for r in record.requests if r.repeat == 0))
+    data = dataset([once])
+    assert not data.observations
+    assert len(data.left_out) == 4
+    assert len(data.memory) == 1
 
 
 def test_records_of_another_build_are_left_out_and_the_newest_build_is_fitted(tmp_path: Path) -> None:
