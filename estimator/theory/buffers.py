@@ -45,7 +45,7 @@ def compute_buffer_bytes(model: Model, work: Workload) -> int:
     narrower than `hidden`) err by some MiB, mostly to the safe side: there the allocator fills holes.
     A quantised cache adds < 1 MiB (rotation matrices), left out. Source: dry runs.
     """
-    rows = _micro_batch_rows(work)
+    rows = micro_batch_rows(work)
     widest = max(
         _FLOAT_BYTES * rows * _LIVE_FFN * model.ffn,
         _FLOAT_BYTES * rows * _attention_elements_per_row(model, work),
@@ -54,7 +54,8 @@ def compute_buffer_bytes(model: Model, work: Workload) -> int:
     return _FLOAT_BYTES * rows * _LIVE_HIDDEN * model.hidden + widest + _mask_and_index_bytes(model, work, rows)
 
 
-def _micro_batch_rows(work: Workload) -> int:
+def micro_batch_rows(work: Workload) -> int:
+    """min(ubatch, context x sequences), rounded up to a multiple of sequences. Source: llama-context.cpp."""
     context = work.context_tokens or work.longest_tokens
     rows = min(work.ubatch_tokens, context * work.concurrency)
     return -(-rows // work.concurrency) * work.concurrency

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import compute_buffer_bytes, output_buffer_bytes
 from estimator.theory.kv_cache import kv_cache_bytes
+from estimator.theory.resident import candidate_bytes, reused_heap_bytes, scratch_bytes, touched_compute_bytes
 from estimator.theory.weights import mapped_bytes, repacked_bytes
 
 
@@ -65,3 +66,24 @@ def memory_need(
         runtime_bytes=round(runtime_bytes),
         libraries_bytes=round(libraries_bytes),
     )
+
+
+def resident_need(
+    file: ModelFile,
+    work: Workload,
+    repacked_types: frozenset[str],
+    fitted_bytes: float = 0.0,
+    libraries_bytes: float = 0.0,
+) -> MemoryNeed:
+    """What a process that serves `work` from `file` really holds: `memory_need`, as far as pages are touched.
+
+    compute = what micro-batches write of it; runtime = fitted + scratch + sequences x candidates - reused heap.
+    """
+    runtime = (
+        fitted_bytes
+        + scratch_bytes(file.model, work)
+        + work.concurrency * candidate_bytes(file.model)
+        - reused_heap_bytes(file.model, work)
+    )
+    whole = memory_need(file, work, repacked_types, runtime, libraries_bytes)
+    return replace(whole, compute_bytes=touched_compute_bytes(file.model, work))
