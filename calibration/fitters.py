@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
 from calibration.dataset import MemoryObservation, Observation
-from estimator.coefficients import MemoryCoefficients
+from estimator.coefficients import MemoryCoefficients, fitted_amounts
 from estimator.specs import ModelFile, Workload
-from estimator.theory.buffers import candidates
-from estimator.theory.memory import MemoryNeed, memory_need
+from estimator.theory.memory import MemoryNeed, resident_need
 from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
@@ -132,32 +131,44 @@ def _speaking(name: str, found: Mapping[str, float], observations: Sequence[Obse
 def fit_memory(
     observations: Sequence[MemoryObservation], prior: MemoryCoefficients | None = None
 ) -> MemoryCoefficients:
-    """What processes hold beyond the buffers of theory: constant, per vocabulary entry, per sampler candidate (>= 0).
+    """What processes hold beyond theory: constant, per vocabulary entry, per tensor, per micro-batch row (all >= 0).
 
-    Under three different vocabularies the three cannot be told apart: the prices come from the prior then,
-    and the constant alone is fitted. The repacked types are those whose bytes add up to the engine's buffer.
+    minimise Σ ((Σ_j price_j amount_j - rest) / anonymous)²: small processes count like large ones.
     """
     types = repacked_types(observations)
-    rest = np.array(
-        [o.anonymous_bytes - memory_need(o.file, o.work, types).anonymous_bytes for o in observations], dtype=np.float64
-    )
-    sizes = np.array([[1.0, o.file.model.vocabulary, candidates(o.file.model, o.work)] for o in observations])
-    if len({o.file.model.vocabulary for o in observations}) > 2:
-        scale = np.array([1.0, 1e5, 1e5])
-        prices = LinearRegression(positive=True, fit_intercept=False).fit(sizes / scale, rest).coef_ / scale
-    else:
-        known = (
-            [prior.anonymous_bytes_per_vocabulary_entry, prior.anonymous_bytes_per_candidate] if prior else [0.0, 0.0]
-        )
-        prices = np.array([max(0.0, float(np.median(rest - sizes[:, 1:] @ np.array(known)))), *known])
+    anonymous = np.array([o.anonymous_bytes for o in observations], dtype=np.float64)
+    rest = anonymous - [resident_need(o.file, o.work, types).anonymous_bytes for o in observations]
+    constant, entry, tensor, row = _memory_prices(observations, rest, 1 / anonymous, prior)
     mapped = [o.file_bytes - o.file.weight_bytes for o in observations]
     return MemoryCoefficients(
-        anonymous_constant_bytes=float(prices[0]),
-        anonymous_bytes_per_vocabulary_entry=float(prices[1]),
-        anonymous_bytes_per_candidate=float(prices[2]),
+        anonymous_constant_bytes=constant,
+        anonymous_bytes_per_vocabulary_entry=entry,
+        anonymous_bytes_per_tensor=tensor,
+        anonymous_bytes_per_row=row,
         file_constant_bytes=max(0.0, float(np.median(mapped))),
         repacked_types=tuple(sorted(types)),
     )
+
+
+def _memory_prices(
+    observations: Sequence[MemoryObservation], rest: Array, weights: Array, prior: MemoryCoefficients | None
+) -> list[float]:
+    """Prices of `fitted_amounts`; from the prior, all but the constant, where the observations cannot tell them apart.
+
+    They cannot under three different vocabularies, nor where fewer than four amounts vary independently.
+    """
+    amounts = np.array([fitted_amounts(o.file, o.work) for o in observations])
+    scaled = amounts / amounts.max(axis=0)
+    vocabularies = len({o.file.model.vocabulary for o in observations})
+    if vocabularies > 2 and (prior is None or np.linalg.matrix_rank(scaled) == scaled.shape[1]):
+        model = LinearRegression(positive=True, fit_intercept=False).fit(scaled, rest, sample_weight=weights**2)
+        return [float(price) for price in model.coef_ / amounts.max(axis=0)]
+    known = (
+        [prior.anonymous_bytes_per_vocabulary_entry, prior.anonymous_bytes_per_tensor, prior.anonymous_bytes_per_row]
+        if prior
+        else [0.0, 0.0, 0.0]
+    )
+    return [max(0.0, float(np.median(rest - amounts[:, 1:] @ np.array(known)))), *known]
 
 
 def repacked_types(observations: Sequence[MemoryObservation]) -> frozenset[str]:
@@ -183,10 +194,10 @@ def _types_adding_up(sizes: Mapping[str, int], total: int) -> set[str]:
 
 def memory_of(coefficients: MemoryCoefficients, file: ModelFile, work: Workload) -> MemoryNeed:
     """What the coefficients say a process holds, by component."""
-    return memory_need(
+    return resident_need(
         file,
         work,
         frozenset(coefficients.repacked_types),
-        coefficients.runtime_bytes(file.model, work),
+        coefficients.fitted_bytes(file, work),
         coefficients.file_constant_bytes,
     )

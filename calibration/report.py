@@ -42,9 +42,9 @@ def show_fit(console: Console, fitted: Fitted) -> None:
 
 def _memory_line(m: MemoryCoefficients) -> str:
     return (
-        f"memory beside the engine's buffers: {m.anonymous_constant_bytes / 2**20:.1f} MiB + "
+        f"memory beyond theory: {m.anonymous_constant_bytes / 2**20:.1f} MiB + "
         f"{m.anonymous_bytes_per_vocabulary_entry:.0f} bytes a vocabulary entry + "
-        f"{m.anonymous_bytes_per_candidate:.0f} a sampler candidate, "
+        f"{m.anonymous_bytes_per_tensor:.0f} a tensor + {m.anonymous_bytes_per_row:.0f} a row of the micro-batch, "
         f"{m.file_constant_bytes / 2**20:.1f} MiB of libraries; "
         f"repacked: {', '.join(m.repacked_types) or 'nothing'}"
     )

@@ -1,21 +1,23 @@
 """The coefficient file: what calibration learned from measurements, as plain numbers that people can read.
 
-Owns the format (JSON, `format: 1`). The dataclasses below are the file, field by field:
+Owns the format (JSON, `format: 2`). The dataclasses below are the file, field by field:
 
-    {"format": 1, "fitted_at": "2026-11-23T15:00:00Z",
+    {"format": 2, "fitted_at": "2026-11-23T15:00:00Z",
      "machine": {"cpu": ..., "physical_cores": 2, "memory_total_bytes": ...,
                  "bandwidth_bytes_per_s": null, "compute_flop_per_s": null},
      "engine": {"name": "xllamacpp", "version": ..., "system_info": ...},
      "records": {"journals": 1, "requests": 200, "cells": 40, "models": 5, "digest": "sha256:..."},
      "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured"}},
      "memory": {"anonymous_constant_bytes": 1e7, "anonymous_bytes_per_vocabulary_entry": 180,
-                "anonymous_bytes_per_candidate": 21,
+                "anonymous_bytes_per_tensor": 17000, "anonymous_bytes_per_row": 4200,
                 "file_constant_bytes": 2e7, "repacked_types": ["Q4_0", "Q4_K"]},
      "held_out": {"prefill": ..., "memory_anonymous": ..., "memory_file": ...,
                   "decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
      "valid": {"weight_types": ["Q4_K"], "parameters": [5e8, 7.3e9], "depth_tokens": [0, 1024],
                "prompt_tokens": [64, 512], "concurrency": 1},
      "prior": {}}
+
+Format 2: prices of a tensor and of a micro-batch's row in place of a sampler candidate's, which is theory now.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
 from estimator.plain import from_plain, to_plain
-from estimator.specs import Model, Workload
-from estimator.theory.buffers import candidates
+from estimator.specs import ModelFile, Workload
+from estimator.theory.buffers import micro_batch_rows
 from estimator.theory.terms import shown
 
-FORMAT = 1
+FORMAT = 2
 DEFAULT_PATH = Path("results/coefficients.json")
 
 
@@ -59,18 +61,34 @@ def speed_coefficient(
 
 @dataclass(frozen=True, slots=True)
 class MemoryCoefficients:
-    """What the engine's own buffers leave out of a process's resident memory, and which types it repacks."""
+    """What theory leaves out of a process's resident memory, and which types the engine repacks.
+
+    A vocabulary entry costs strings and hash nodes; a tensor the bookkeeping of eight graph nodes
+    (llama_context::graph_max_nodes); a row of the micro-batch what the heap keeps of buffers that grew.
+    """
 
     anonymous_constant_bytes: float
     anonymous_bytes_per_vocabulary_entry: float
-    anonymous_bytes_per_candidate: float
+    anonymous_bytes_per_tensor: float
+    anonymous_bytes_per_row: float
     file_constant_bytes: float
     repacked_types: tuple[str, ...]
 
-    def runtime_bytes(self, model: Model, work: Workload) -> float:
-        """Anonymous bytes beside the buffers: constant + per entry x vocabulary + per candidate x candidates."""
-        entries = self.anonymous_bytes_per_vocabulary_entry * model.vocabulary
-        return self.anonymous_constant_bytes + entries + self.anonymous_bytes_per_candidate * candidates(model, work)
+    def fitted_bytes(self, file: ModelFile, work: Workload) -> float:
+        """Anonymous bytes beyond theory: constant + per entry x vocabulary + per tensor x tensors + per row x rows."""
+        constant, *amounts = fitted_amounts(file, work)
+        prices = (
+            self.anonymous_bytes_per_vocabulary_entry,
+            self.anonymous_bytes_per_tensor,
+            self.anonymous_bytes_per_row,
+        )
+        return constant * self.anonymous_constant_bytes + sum(p * a for p, a in zip(prices, amounts, strict=True))
+
+
+def fitted_amounts(file: ModelFile, work: Workload) -> tuple[float, float, float, float]:
+    """What the four fitted prices of anonymous memory are multiplied with: 1, vocabulary, tensors, micro-batch rows."""
+    tensors = sum(group.tensors for group in file.groups)
+    return 1.0, float(file.model.vocabulary), float(tensors), float(micro_batch_rows(work))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +192,10 @@ def read_coefficients(path: Path) -> Coefficients:
     found = plain.get("format") if isinstance(plain, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise UnreadableFile(f"{path} has format {found}, newer than {FORMAT}: upgrade this program, or fit again")
+    if isinstance(found, int) and found < FORMAT:
+        raise UnreadableFile(
+            f"{path} has format {found}, older than {FORMAT}: fit again with `python -m calibration fit`"
+        )
     if found != FORMAT:
         raise UnreadableFile(
             f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`"

@@ -14,7 +14,7 @@ from estimator.specs import Hardware, ModelFile, Workload
 from estimator.speed import PhaseTimes, calibrated_times, textbook_times, theory_times
 from estimator.theory import textbook
 from estimator.theory.kv_cache import cells_per_sequence
-from estimator.theory.memory import MemoryNeed, memory_need
+from estimator.theory.memory import MemoryNeed, memory_need, resident_need
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
 
 Interval = tuple[float, float] | None
@@ -82,8 +82,8 @@ def _memory(
     fitted = None if coefficients is None else coefficients.memory
     if coefficients is None or fitted is None:
         return _components(theory, None, None, None), fit_verdict(theory, hardware.memory_free_bytes)
-    runtime = fitted.runtime_bytes(file.model, work)
-    need = memory_need(file, work, _repacked_types(coefficients, fitted), runtime, fitted.file_constant_bytes)
+    beyond = fitted.fitted_bytes(file, work)
+    need = resident_need(file, work, _repacked_types(coefficients, fitted), beyond, fitted.file_constant_bytes)
     anonymous, backed = _interval(coefficients, "memory_anonymous"), _interval(coefficients, "memory_file")
     factors = (1.0 if interval is None else 1 + max(0.0, interval[1]) for interval in (anonymous, backed))
     verdict = fit_verdict(need, hardware.memory_free_bytes, *factors)

@@ -20,15 +20,6 @@ def output_buffer_bytes(model: Model, work: Workload) -> int:
     return _FLOAT_BYTES * model.vocabulary * work.concurrency
 
 
-def candidates(model: Model, work: Workload) -> int:
-    """Room for token candidates in the samplers: sequences x the power of two at or above the vocabulary.
-
-    Each sequence's sampler keeps vectors of one candidate a vocabulary entry, which grow by doubling. Found by
-    measuring: processes with 128,256 and 151,936 entries differ by more than the entries (131,072 lies between).
-    """
-    return work.concurrency << (model.vocabulary - 1).bit_length()
-
-
 def compute_buffer_bytes(model: Model, work: Workload) -> int:
     """4·n·5·hidden + max(feed-forward, attention, logits) + masks + indices, in bytes.
 

@@ -18,7 +18,7 @@ from harness.record import Cell, Chunk, Request, RunEnd, Sample, Samples, Server
 from tests.harness.making import header
 from tests.planted import MIXTURE, MODELS, PRICES, file_of, seconds
 
-MEMORY = MemoryCoefficients(2e7, 200, 20, 21e6, ())
+MEMORY = MemoryCoefficients(2e7, 200, 9000, 0, 21e6, ())
 BUILD = Build("Test CPU", 2, 8 * 2**30, "simulated", "1", "CPU : AVX2 = 1 |", 2)
 WORKS = (Workload(16, 12), Workload(48, 12), Workload(48, 12, 400), Workload(16, 12, 1200))
 

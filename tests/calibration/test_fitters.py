@@ -109,18 +109,35 @@ def test_the_gate_drops_what_beats_the_memory_and_says_so() -> None:
     assert "GB/s where the machine reads 20" in why[0]
 
 
-def test_memory_beyond_the_buffers_is_constant_plus_vocabulary_plus_candidates() -> None:
-    truth = MemoryCoefficients(15e6, 180, 20, 2e7, ())
+MEMORY = MemoryCoefficients(15e6, 180, 9000, 4000, 2e7, ())
 
-    def seen(name: str, slots: int) -> MemoryObservation:
-        file, work = file_of(name), Workload(2, 2, 0, slots, 1024)
-        need = memory_of(truth, file, work)
-        return MemoryObservation(BUILD, file, work, {"repacked_bytes": 0}, need.file_bytes, need.anonymous_bytes)
 
-    fit = fit_memory([seen("tinyllama", 1), seen("llama3.2:1b", 3), seen("gemma2:2b", 2), seen("qwen2.5:1.5b", 1)])
-    found, meant = to_plain(fit), to_plain(truth)
-    assert found.pop("repacked_types") == meant.pop("repacked_types")
-    assert found == pytest.approx(meant, rel=0.01)
+def seen(name: str, slots: int = 1, rows: int = 512) -> MemoryObservation:
+    file, work = file_of(name), Workload(2, 2, 0, slots, 1024, rows)
+    need = memory_of(MEMORY, file, work)
+    return MemoryObservation(BUILD, file, work, {"repacked_bytes": 0}, need.file_bytes, need.anonymous_bytes)
+
+
+def prices(memory: MemoryCoefficients) -> dict[str, float]:
+    return {name: value for name, value in to_plain(memory).items() if name != "repacked_types"}
+
+
+def test_memory_beyond_theory_is_constant_plus_vocabulary_plus_tensors_plus_rows() -> None:
+    fit = fit_memory([seen("tinyllama"), seen("llama3.2:1b", 3, 28), seen("gemma2:2b", 2), seen("qwen2.5:1.5b", 1, 64)])
+    assert prices(fit) == pytest.approx(prices(MEMORY), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        # Two vocabularies; and three whose rows are all alike, so that rows and constant cannot be told apart.
+        [seen("llama3.2:1b"), seen("llama3.2:3b"), seen("qwen2.5:1.5b")],
+        [seen("tinyllama"), seen("llama3.2:1b"), seen("gemma2:2b"), seen("qwen2.5:1.5b")],
+    ],
+)
+def test_prices_of_memory_that_cannot_be_told_apart_are_the_priors(told: list[MemoryObservation]) -> None:
+    prior = replace(MEMORY, anonymous_constant_bytes=1e6)
+    assert prices(fit_memory(told, prior)) == pytest.approx(prices(MEMORY), rel=0.001)
 
 
 def test_a_type_is_repacked_whose_bytes_add_up_to_the_engines_buffer() -> None:

@@ -67,7 +67,7 @@ def coefficients(**changes: object) -> Coefficients:
         engine=FittedEngine("engine", "1", "AVX2 = 1"),
         records=FittedRecords(1, 20, 10, 2, "sha256:0"),
         speed={name: speed_coefficient(name, price, 5) for name, price in PRICES.items()},
-        memory=MemoryCoefficients(20e6, 100.0, 0.0, 10e6, ("Q4_K",)),
+        memory=MemoryCoefficients(20e6, 100.0, 1000.0, 10.0, 10e6, ("Q4_K",)),
         held_out={
             "decode": HeldOut(0.04, 0.1, 5, (-0.1, 0.2)),
             "prefill": HeldOut(0.04, 0.1, 5, (-0.1, 0.2)),

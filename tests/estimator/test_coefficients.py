@@ -70,6 +70,7 @@ def _plain() -> dict[str, Any]:
     [
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}, newer than {FORMAT}: upgrade"),
         ({"format": None}, "is no coefficient file"),
+        ({"format": 1}, f"format 1, older than {FORMAT}: fit again"),
         ({"speed": []}, r"speed must be dict"),
         ({"speed": {"step": {"shown": ""}}}, "lacks the field 'seconds_per_unit'"),
         ({"extra": 1}, "unknown field 'extra'"),
