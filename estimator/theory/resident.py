@@ -22,8 +22,9 @@ def touched_compute_bytes(model: Model, work: Workload) -> int:
     """The compute buffer less 8·n·hidden, and the logits, which lie apart until 4·n·hidden covers them; in bytes.
 
     Of the buffer's five rows of `hidden` two are never written: embeddings given as input (text comes as tokens),
-    and one hole of the allocator's plan. n: rows of the micro-batch. Source: page maps; within 0.02 MiB of
-    TinyLlama, Llama 3.2 1B, Qwen2.5 0.5B and Mistral 7B at 512 rows, within 0.3 MiB at 28.
+    and one hole of the allocator's plan. n: rows of the micro-batch. The mask, 2·n·cells, counts whole, though it is
+    touched only as far as the cache fills up. Source: page maps; apart from the mask within 0.02 MiB of TinyLlama,
+    Llama 3.2 1B, Qwen2.5 0.5B and Mistral 7B at 512 rows, within 0.3 MiB at 28.
     """
     row = _FLOAT_BYTES * micro_batch_rows(work) * model.hidden
     logits = max(0, output_buffer_bytes(model, work) - row)
