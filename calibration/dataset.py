@@ -20,7 +20,7 @@ from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
 from harness.metrics import known, tpot_s, ttft_s
 from harness.record import Cell, Host, Probes, Record, Request, Subject
-from harness.summary import cpu_shares, loaded
+from harness.summary import CpuShares, loaded
 from harness.verdict import cell_verdict
 
 PhaseName = Literal["prefill", "decode"]
@@ -61,6 +61,10 @@ class Observation:
         w = self.work
         what = f"{self.file.model.name} {self.file.quant} {w.prompt_tokens}/{w.output_tokens} at {w.depth_tokens}"
         return f"{self.phase} of {what}"
+
+
+# Back ends whose engine says what it loaded and how long it computed.
+_FITTED = ("llamacpp", "simulated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,11 @@ def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
     listed = sorted(records, key=lambda record: record.header.started_at)
     for record in listed:
         for subject in record.subjects:
+            if subject.backend not in _FITTED:
+                left_out.append(
+                    f"{subject.model_name} in {record.header.run_id}: {subject.backend} is measured but not fitted yet"
+                )
+                continue
             try:
                 file = model_file_from_facts(subject.model)
             except EstimatorError as error:
@@ -150,8 +159,8 @@ def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
         elif verdict.word != "VALID":
             left_out.append(doubt)
             continue
-        if cell.concurrency > 1:
-            left_out.append(f"{cell.label} in {pool.journal}: several streams are measured but not fitted yet")
+        if cell.is_load:
+            left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
         else:
             observations += _observations(build, cell, pool)
     digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
@@ -172,6 +181,7 @@ def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject
     told = {name: subject.options.get(name) for name in ("ubatch_tokens", "flash_attention", "gpu_layers")}
     facts = json.dumps([subject.model, told], sort_keys=True)
     visited: dict[Cell, list[Request]] = {}
+    cpu = CpuShares(record)
     for request in record.requests:
         if request.subject_id == subject.subject_id and request.phase == "counted":
             visited.setdefault(request.cell, []).append(request)
@@ -180,7 +190,7 @@ def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject
         succeeded = [request for request in requests if request.error is None]
         pool.requests += succeeded
         pool.failed += len(requests) - len(succeeded)
-        pool.cpu_shares += cpu_shares(record, succeeded)
+        pool.cpu_shares += cpu.of(succeeded)
 
 
 def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:

@@ -29,17 +29,26 @@ INTERRUPTED = 130
 @app.command()
 def run(
     model: Annotated[
-        str | None, typer.Option(help="Names (comma-separated) from `models list`, or .gguf files.")
+        str | None,
+        typer.Option(
+            help="Names from `models list`, .gguf files, or a server's own names; BACKEND=NAME for one back end."
+        ),
     ] = None,
     quant: Annotated[str | None, typer.Option(help="Weight types, comma-separated (default q4_k_m).")] = None,
-    backend: Annotated[str | None, typer.Option(help="llamacpp (default) or simulated.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="llamacpp (default), ollama, openai, langchain, http, simulated; several, comma-separated."),
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 5m).")] = None,
     prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
     depth: Annotated[
         str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")
     ] = None,
-    concurrency: Annotated[str | None, typer.Option(help="Streams at once, comma-separated.")] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Streams kept busy, comma-separated.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Requests a second, comma-separated: an open load.")] = None,
+    arrival: Annotated[str, typer.Option(help="Of an open load: poisson or constant.")] = "poisson",
+    slo: Annotated[str | None, typer.Option(help="Limits for goodput: ttft=1s,tpot=80ms.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget.")] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan file (TOML); other options override it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of order and prompts.")] = None,
@@ -49,7 +58,15 @@ def run(
     llama_server: Annotated[
         str | None, typer.Option(help="Your llama-server binary instead of the embedded engine.")
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="A llama.cpp server that already runs.")] = None,
+    base_url: Annotated[
+        list[str] | None, typer.Option(help="A server that runs: URL, or BACKEND=URL; may be given several times.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ollama: own, or synthetic (our weight-free file for the run).")] = "own",
+    pull: Annotated[bool, typer.Option(help="ollama: download a model that is missing.")] = False,
+    max_cost: Annotated[float | None, typer.Option(help="USD that the run may cost at most.")] = None,
+    price_in: Annotated[float | None, typer.Option(help="USD per million prompt tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Run against a remote server of unknown price.")] = False,
     port: Annotated[int, typer.Option(help="Port for the engine (default: a free one).")] = 0,
     law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
@@ -57,36 +74,35 @@ def run(
 ) -> None:
     """Measure: real prompts against a real engine, stored raw. Without options: Mistral 7B Q4_K_M, embedded."""
     from harness import running
+    from harness.asking import backends_of, changed, door_of, shapes_of
     from harness.journal import read_record
-    from harness.opening import Door
-    from harness.plan import checked, grid, read_plan, seconds
+    from harness.plan import checked, read_plan
+    from harness.plan import slo as limits
+    from harness.purse import OverBudget
+    from harness.target import Door
 
-    wanted = read_plan(plan) if plan else running.default_plan()
-    given = [prompt_tokens, output_tokens, depth, concurrency]
-    if any(given):
-        defaults = ("64,256", "32", "0", "1")
-        wanted = replace(
-            wanted,
-            visit_share=1.0,
-            shapes=grid(*(_integers(text or usual) for text, usual in zip(given, defaults, strict=True))),
-        )
-    chosen: dict[str, Any] = {
-        "backend": backend, "quants": tuple(quant.split(",")) if quant else None, "repeats": repeats, "seed": seed,
-        "models": tuple(model.split(",")) if model else None, "threads": threads,
-        "budget_s": seconds(budget) if budget else None,
-    }  # fmt: skip
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+    backends = backends_of(backend)
+    wanted = read_plan(plan) if plan else running.default_plan(backends or ("llamacpp",))
+    shaped = [prompt_tokens, output_tokens, depth, concurrency]
+    if any(shaped) or rate:
+        wanted = replace(wanted, visit_share=1.0, shapes=shapes_of(wanted.shapes, shaped, rate, arrival))
+    chosen = changed(
+        backends=backends, quants=quant, models=model, budget_s=budget, repeats=repeats, seed=seed, threads=threads,
+        max_cost_usd=max_cost, price_in=price_in, price_out=price_out, **(limits(slo) if slo else {}),
+    )  # fmt: skip
     wanted = replace(wanted, **chosen)
-    door = Door(llama_server, base_url, port, law)
-    if resume and (plan or door != Door() or any(given) or set(chosen) - {"repeats", "budget_s"}):
+    door = door_of(wanted.backends, base_url or [], llama_server, port, law, weights, pull)
+    if resume and (plan or door != Door() or any(shaped) or rate or set(chosen) - {"repeats", "budget_s"}):
         raise HarnessError("--resume goes on as the run began: only --budget or --repeats may be given with it")
-    more = bool(budget or repeats)
-    folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, resume, more)))
+    wish = running.Wish(resume, more=bool(budget or repeats), accepted=yes)
+    folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, wish)))
     _print_run(folder, as_json)
     if not as_json:
         OUT.print(f"results: {folder}", markup=False, highlight=False, soft_wrap=True)
     if (end := read_record(folder).ends[-1]).reason == "failed":
         raise EngineFailure(f"{end.detail}: see the errors with `python -m harness show {folder} --errors`")
+    if end.reason == "money":
+        raise OverBudget(end.detail)
 
 
 @app.command()
@@ -94,13 +110,15 @@ def show(
     path: Annotated[Path, typer.Argument(help="A run's folder or journal.")],
     as_json: Annotated[bool, typer.Option("--json")] = False,
     errors: Annotated[bool, typer.Option(help="Failed requests with their errors.")] = False,
+    slo: Annotated[str | None, typer.Option(help="Limits for goodput other than the run's: ttft=1s,tpot=80ms.")] = None,
 ) -> None:
     """Print a stored run again."""
     from harness.journal import find_journals, read_record
+    from harness.plan import slo as limits
     from harness.render import show_errors
 
     for journal in find_journals([path]):
-        _print_run(journal, as_json)
+        _print_run(journal, as_json, limits(slo) if slo else None)
         if errors:
             show_errors(OUT, read_record(journal))
 
@@ -163,27 +181,22 @@ def models_remove(
     OUT.print(f"freed {freed / 1e9:.2f} GB in {store.folder}", highlight=False, soft_wrap=True)
 
 
-def _print_run(path: Path, as_json: bool) -> None:
+def _print_run(path: Path, as_json: bool, limits: dict[str, float] | None = None) -> None:
     from harness.journal import read_record
+    from harness.loads import Slo
     from harness.render import show_run
     from harness.summary import as_json as summary_json
 
     record = read_record(path)
+    slo = Slo(limits.get("slo_ttft_s"), limits.get("slo_tpot_s")) if limits else None
     if as_json:
-        _print_json(summary_json(record))
+        _print_json(summary_json(record, slo))
     else:
-        show_run(OUT, record)
+        show_run(OUT, record, slo)
 
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise HarnessError(f"{text!r} is no list of whole numbers: write 64,256") from None
 
 
 async def _interruptible(work: Coroutine[Any, Any, Path]) -> Path:

@@ -13,9 +13,10 @@ from pathlib import Path
 from estimator.catalog import find_model, models
 from estimator.specs import Model
 from harness.backends.launch import dry_run
+from harness.backends.llamacpp import engine_options
 from harness.errors import NotEnoughRoom
-from harness.opening import Target, engine_options, resolve
 from harness.plan import Plan
+from harness.target import Target, resolve
 from harness.weights.store import Store
 
 DEFAULT_MODEL = "mistral:7b"

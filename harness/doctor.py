@@ -9,10 +9,10 @@ from typing import Any
 import psutil
 
 from estimator.catalog import models
+from harness.backends.llamacpp import engine_options
 from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.host import probes, this_host
-from harness.opening import engine_options
 from harness.plan import Plan
 from harness.weights.store import Store
 

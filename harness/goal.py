@@ -5,11 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from harness.load import Stretch
 from harness.metrics import is_settled, known, tpot_s, ttft_s
 from harness.plan import Plan, Shape
 from harness.record import Cell, Request
+from harness.visits import REFUSED
 
 GIVE_UP_AFTER = 3
+
+
+@dataclass
+class Counted:
+    """What was counted of one cell: only what decides when it is enough, so that long runs stay small.
+
+    `sent` counts the requests of an open load, whatever became of them.
+    """
+
+    count: int = 0
+    sent: int = 0
+    ttft_s: list[float] = field(default_factory=list)
+    tpot_s: list[float] = field(default_factory=list)
+
+    def take(self, request: Request) -> None:
+        """Counts a request that succeeded."""
+        self.count += 1
+        self.ttft_s += known([ttft_s(request)])
+        self.tpot_s += known([tpot_s(request)])
 
 
 @dataclass
@@ -43,16 +64,17 @@ class Goal:
     budget_s: float
     spent_s: float = 0.0
     speed: Speed = field(default_factory=Speed)
-    counted: dict[Cell, list[Request]] = field(default_factory=dict)
+    counted: dict[Cell, Counted] = field(default_factory=dict)
     failures: dict[Cell, int] = field(default_factory=dict)
+    stopped: dict[Cell, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, model: str, quant: str, budget_s: float, past: Iterable[Request]) -> Goal:
-        """The goal for `model`, with the requests of earlier sittings taken into account."""
-        cells = tuple(_cell(plan.backend, model, quant, shape) for shape in plan.shapes)
+    def of(cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request]) -> Goal:
+        """The goal for the cells of one model, with the requests of earlier sittings taken into account."""
         goal = cls(plan, cells, budget_s)
+        wanted = set(cells)
         for request in past:
-            if (request.cell.model, request.cell.quant) == (model, quant):
+            if request.cell in wanted:
                 goal.take(request)
                 goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9 / request.cell.concurrency
         # Failures of an earlier sitting do not count against this one.
@@ -60,14 +82,31 @@ class Goal:
         return goal
 
     def take(self, request: Request) -> None:
-        """Counts a finished request."""
+        """Counts a finished request. A refusal by the rate limit is no failure of the cell."""
+        done = self.counted.setdefault(request.cell, Counted())
+        if request.phase == "counted" and request.cell.rate_per_s is not None:
+            # An open load has sent what it sent.
+            done.sent += 1
         if request.error is not None:
-            self.failures[request.cell] = self.failures.get(request.cell, 0) + 1
+            if request.status != REFUSED and request.cell.rate_per_s is None:
+                self.failures[request.cell] = self.failures.get(request.cell, 0) + 1
             return
-        self.speed.learn(request)
+        if not request.cell.is_load:
+            self.speed.learn(request)
         if request.phase == "counted":
-            self.counted.setdefault(request.cell, []).append(request)
+            done.take(request)
             self.failures.pop(request.cell, None)
+
+    def stop(self, cell: Cell, why: str) -> None:
+        """Takes the cell for done: its load was stopped."""
+        self.stopped[cell] = why
+
+    def stretch(self, cell: Cell) -> Stretch:
+        """How long the next visit to a loaded cell lasts."""
+        if self.plan.repeats is None:
+            return Stretch(None, min(self.plan.stretch_s, max(1.0, self.budget_s / len(self.cells))))
+        done = self.counted.get(cell, Counted())
+        return Stretch(self.plan.repeats - max(done.count, done.sent), self.plan.stretch_s)
 
     def given_up(self) -> list[Cell]:
         """Cells whose last requests all failed."""
@@ -84,16 +123,21 @@ class Goal:
     def too_dear(self, cell: Cell) -> bool:
         """Whether one visit would take more of the budget than the plan allows; never a fixed number of repeats."""
         allowed_s = self.plan.visit_share * self.budget_s
-        return self.plan.repeats is None and cell not in self.counted and self.speed.visit_s(cell, False) > allowed_s
+        visited = self.counted.get(cell, Counted()).count
+        return self.plan.repeats is None and not visited and self.visit_s(cell, primed=False) > allowed_s
 
     def affordable(self, cell: Cell, primed: bool) -> bool:
         """Whether a visit fits the rest of the budget. A fixed number of repeats has no budget."""
-        return self.plan.repeats is not None or self.spent_s + self.speed.visit_s(cell, primed) <= self.budget_s
+        return self.plan.repeats is not None or self.spent_s + self.visit_s(cell, primed) <= self.budget_s
+
+    def visit_s(self, cell: Cell, primed: bool) -> float:
+        """Expected seconds of the next visit; a loaded cell takes its stretch."""
+        return self.stretch(cell).seconds if cell.is_load else self.speed.visit_s(cell, primed)
 
     def share(self) -> float:
         """How much of the work is done, 0 to 1."""
         if self.plan.repeats is not None:
-            done = sum(min(len(self.counted.get(cell, ())), self.plan.repeats) for cell in self.cells)
+            done = sum(min(self.counted.get(cell, Counted()).count, self.plan.repeats) for cell in self.cells)
             return done / (self.plan.repeats * len(self.cells))
         settled = 1 - len(self.missing()) / len(self.cells)
         return min(1.0, max(settled, self.spent_s / self.budget_s))
@@ -106,17 +150,27 @@ class Goal:
             return None
         wanted = self.plan.repeats
         return sum(
-            self.speed.visit_s(cell, primed=True) * max(0, wanted - len(self.counted.get(cell, ())))
+            self.speed.visit_s(cell, primed=True) * max(0, wanted - self.counted.get(cell, Counted()).count)
             for cell in self.cells
         )
 
     def _enough(self, cell: Cell) -> bool:
-        done = self.counted.get(cell, [])
+        done = self.counted.get(cell, Counted())
+        if cell in self.stopped:
+            return True
         if self.plan.repeats is not None:
-            return len(done) >= self.plan.repeats
-        values = (known(ttft_s(r) for r in done), known(tpot_s(r) for r in done))
-        return all(is_settled(value, self.plan.target) for value in values)
+            return max(done.count, done.sent) >= self.plan.repeats
+        if cell.rate_per_s is not None:
+            # One stretch of an open load is one answer.
+            return done.sent > 0
+        return all(
+            is_settled(values, self.plan.target) for values in (done.ttft_s, done.tpot_s) if values or not done.count
+        )
 
 
-def _cell(backend: str, model: str, quant: str, shape: Shape) -> Cell:
-    return Cell(backend, model, quant, shape.prompt_tokens, shape.output_tokens, shape.depth_tokens, shape.concurrency)
+def cell_of(backend: str, model: str, quant: str, shape: Shape) -> Cell:
+    """The cell of `shape` for one model behind one back end."""
+    return Cell(
+        backend, model, quant, shape.prompt_tokens, shape.output_tokens, shape.depth_tokens, shape.concurrency,
+        shape.arrival, shape.rate_per_s,
+    )  # fmt: skip

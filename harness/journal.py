@@ -6,14 +6,16 @@ import contextlib
 import errno
 import json
 import os
+import queue
+import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
@@ -50,9 +52,9 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def append(self, line: Line) -> None:
-        """Writes and syncs one line. Raises BadResults (disk full); what stood before stays readable."""
-        data = json.dumps(asdict(line), separators=(",", ":")).encode() + b"\n"
+    def append(self, *lines: Line) -> None:
+        """Writes and syncs lines. Raises BadResults (disk full); what stood before stays readable."""
+        data = b"".join(to_json(line) + b"\n" for line in lines)
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
@@ -73,6 +75,54 @@ class Journal:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.truncate(self.path, whole)
+
+
+class Scribe:
+    """Writes to a journal from a thread of its own, so that a slow disk does not stop the clock of running requests.
+
+    Lines are written as they come; those that wait while the disk syncs go with one sync. What was
+    handed over is on the disk when the block ends.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.folder = journal.path.parent
+        self._journal = journal
+        self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
+        self._failure: BadResults | None = None
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lines.put(None)
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def append(self, line: Line) -> None:
+        """Hands a line over. Raises BadResults where an earlier one could not be written."""
+        if self._failure is not None:
+            raise self._failure
+        self._lines.put(line)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            batch, last = [line], False
+            while not self._lines.empty() and not last:
+                more = self._lines.get()
+                last = more is None
+                batch += [] if more is None else [more]
+            try:
+                if self._failure is None:
+                    self._journal.append(*batch)
+            except BadResults as failure:
+                self._failure = failure
+            if last:
+                return
 
 
 def read_record(path: Path) -> Record:

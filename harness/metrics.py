@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from harness.record import Cell, Record, Request, Sample
+from harness.record import Request, Sample
 
 NS = 1e-9
 
@@ -28,11 +28,35 @@ def tpot_s(request: Request) -> float | None:
     Tokens are the server's count, never the number of chunks; None where the server gave no count
     or everything came in one chunk.
     """
-    first = request.chunks[0].tokens if request.chunks else None
-    total = request.usage.output_tokens
+    first, total = first_tokens(request), streamed_tokens(request)
     if first is None or total is None or total <= first:
         return None
     return (request.chunks[-1].wire_ns - request.chunks[0].wire_ns) * NS / (total - first)
+
+
+def streamed_tokens(request: Request) -> int | None:
+    """Output tokens as the server counts them, without those that it kept to itself. None where it gave no count."""
+    usage = request.usage
+    return None if usage.output_tokens is None else usage.output_tokens - (usage.hidden_tokens or 0)
+
+
+def first_tokens(request: Request) -> float | None:
+    """Tokens in the first chunk: what the server says, one where there are as many chunks as tokens.
+
+    Else its share of the characters (OpenAI's and Ollama's protocols do not count the tokens of a
+    chunk), or of the chunks where no text was seen. None without chunks or a count.
+    """
+    chunks, total = request.chunks, streamed_tokens(request)
+    if not chunks or chunks[0].tokens is not None:
+        return chunks[0].tokens if chunks else None
+    if total is None:
+        return None
+    if len(chunks) == total:
+        return 1.0
+    lengths = [chunk.characters for chunk in chunks]
+    if lengths[0] is None or not (whole := sum(length or 0 for length in lengths)):
+        return total / len(chunks)
+    return total * lengths[0] / whole
 
 
 def itl_s(requests: Iterable[Request]) -> list[float]:
@@ -46,15 +70,30 @@ def itl_s(requests: Iterable[Request]) -> list[float]:
 
 def lateness_s(requests: Iterable[Request]) -> list[float]:
     """Delivered minus wire of every chunk: what the client costs, in seconds."""
-    return [(chunk.delivered_ns - chunk.wire_ns) * NS for request in requests for chunk in request.chunks]
+    return [
+        (chunk.delivered_ns - chunk.wire_ns) * NS
+        for request in requests
+        for chunk in request.chunks
+        if chunk.delivered_ns is not None
+    ]
 
 
 def closure_s(request: Request) -> float | None:
-    """E2E minus the server's own prefill and decode: transport and queueing. None where the server keeps no time."""
+    """E2E minus the server's own load, prefill and decode: transport, queueing. None where the server keeps no time."""
     total, timings = e2e_s(request), request.timings
     if total is None or timings.prefill_s is None or timings.decode_s is None:
         return None
-    return total - timings.prefill_s - timings.decode_s
+    return total - (timings.load_s or 0.0) - timings.prefill_s - timings.decode_s
+
+
+def ttft_from_schedule_s(request: Request) -> float | None:
+    """First token's wire instant, minus the instant the request was due: queueing in the client included."""
+    return (request.chunks[0].wire_ns - request.scheduled_ns) * NS if request.chunks else None
+
+
+def e2e_from_schedule_s(request: Request) -> float | None:
+    """Last token's wire instant, minus the instant the request was due (MLPerf LoadGen). None where no token came."""
+    return (request.chunks[-1].wire_ns - request.scheduled_ns) * NS if request.chunks else None
 
 
 # Engines with a sliding window lose a token of a cached context now and then.
@@ -78,6 +117,10 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ranked[min(len(ranked) - 1, math.floor(share * len(ranked) + 1e-9))]
 
 
+_EXACT_RANKS = 200
+_Z95 = 1.96
+
+
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % confidence interval of the median from order statistics; None under 6 values.
 
@@ -88,6 +131,10 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     if n < 6:
         return None
     ranked = sorted(values)
+    if n > _EXACT_RANKS:
+        # The binomial is normal by now; summing it would take longer than measuring.
+        rank = math.floor(n / 2 - _Z95 * math.sqrt(n) / 2)
+        return ranked[rank], ranked[n - 1 - rank]
     rank, outside = 0, 2 * 0.5**n
     while outside + 2 * math.comb(n, rank + 1) * 0.5**n <= 0.05:
         rank += 1
@@ -104,9 +151,8 @@ def is_settled(values: Sequence[float], target: float) -> bool:
     return max(interval[1] - middle, middle - interval[0]) <= target * middle
 
 
-def cpu_share(request: Request, samples: Sequence[Sample], threads: int) -> float | None:
-    """CPU time of the engine during a request over what its busy threads would take; None under 5 samples."""
-    inside = [s for s in samples if request.sent_ns <= s.at_ns <= request.ended_ns]
+def cpu_share(inside: Sequence[Sample], threads: int) -> float | None:
+    """CPU time of the engine between samples over what its busy threads would take; None under 5 samples."""
     if len(inside) < 5:
         return None
     wall_s = (inside[-1].at_ns - inside[0].at_ns) * NS
@@ -137,17 +183,6 @@ def peak(samples: Iterable[Sample]) -> Peak | None:
 def _highest(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return max(known) if known else None
-
-
-def counted(record: Record) -> dict[tuple[str, Cell], list[Request]]:
-    """The counted requests without error, by subject and cell, in order of first appearance."""
-    groups: dict[tuple[str, Cell], list[Request]] = {}
-    for request in record.requests:
-        if request.phase == "counted":
-            group = groups.setdefault((request.subject_id, request.cell), [])
-            if request.error is None:
-                group.append(request)
-    return groups
 
 
 def known(values: Iterable[float | None]) -> list[float]:

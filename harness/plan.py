@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,33 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
+from harness.record import Arrivals
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A request shape: tokens in the cache before, in the prompt, in the output; streams at once."""
+    """A request shape: tokens in the cache before, in the prompt, in the output; streams at once, or a rate."""
 
     prompt_tokens: int
     output_tokens: int
     depth_tokens: int = 0
     concurrency: int = 1
+    arrival: Arrivals = "closed"
+    rate_per_s: float | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many sequences an engine of ours must hold at once; an open load waits for a slot like any client."""
+        return self.concurrency if self.rate_per_s is None else OPEN_LOAD_SLOTS
 
     @property
     def longest_tokens(self) -> int:
         """Tokens that one sequence holds at its end."""
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
 
+
+# Slots of an engine of ours under an open load.
+OPEN_LOAD_SLOTS = 4
 
 # The first is the anchor. Prompts above and below an attention tile (64), of whole and broken blocks
 # of 16 rows, decode with and without a context: what separates the terms of the calibration. The
@@ -42,17 +53,24 @@ DEFAULT_SHAPES = (
 )
 
 
+# What a server elsewhere is asked by default: no cached contexts, prompts and answers of usual lengths.
+API_SHAPES = (Shape(128, 64), Shape(512, 64), Shape(1024, 128))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A run as asked. `repeats` fixes the count; else cells repeat until `target` or the budget.
 
     A cell of which one visit (its context included) would take more than `visit_share` of the budget is left out.
 
-    `models` are catalogue names or paths of GGUF files; each is measured with each of `quants`
-    (which a GGUF file ignores). `budget_s` is time spent on requests, shared by the models evenly.
+    `models` are catalogue names or paths of GGUF files, each measured with each of `quants` (which a
+    GGUF file ignores), or names that a server knows; `BACKEND=NAME` is for one back end only.
+    `budget_s` is time spent on requests, shared by the models evenly. A visit to a cell with several
+    streams or a rate is a stretch of at most `stretch_s`, or of `repeats` requests. Prices are USD per
+    million tokens; `max_cost_usd` is never exceeded.
     """
 
-    backend: str = "llamacpp"
+    backends: tuple[str, ...] = ("llamacpp",)
     models: tuple[str, ...] = ()
     quants: tuple[str, ...] = ("Q4_K_M",)
     shapes: tuple[Shape, ...] = DEFAULT_SHAPES
@@ -65,12 +83,42 @@ class Plan:
     threads: int | None = None
     flash_attention: str = "auto"
     ubatch_tokens: int = 512
+    stretch_s: float = 30.0
+    max_cost_usd: float | None = None
+    price_in: float | None = None
+    price_out: float | None = None
+    slo_ttft_s: float | None = None
+    slo_tpot_s: float | None = None
 
 
 def grid(prompts: list[int], outputs: list[int], depths: list[int], concurrencies: list[int]) -> tuple[Shape, ...]:
     """Every combination, cheapest first."""
     shapes = [Shape(p, o, d, c) for p, o, d, c in product(prompts, outputs, depths, concurrencies)]
     return tuple(sorted(shapes, key=lambda s: (s.longest_tokens * s.concurrency, s.prompt_tokens)))
+
+
+def at_rates(shapes: tuple[Shape, ...], rates: list[float], arrival: str) -> tuple[Shape, ...]:
+    """Each shape as an open load at each of `rates` (requests per second), lowest first. Raises HarnessError."""
+    if arrival not in ("constant", "poisson"):
+        raise HarnessError(f"--arrival is constant or poisson, not {arrival!r}")
+    if any(shape.concurrency > 1 for shape in shapes):
+        raise HarnessError("--rate sends requests whatever the server does: leave --concurrency out")
+    kind: Arrivals = "constant" if arrival == "constant" else "poisson"
+    return tuple(replace(shape, arrival=kind, rate_per_s=rate) for rate in sorted(rates) for shape in shapes)
+
+
+_SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)(ms|s)")
+
+
+def slo(text: str) -> dict[str, float]:
+    """Plan fields of "ttft=1s,tpot=80ms". Raises HarnessError."""
+    found: dict[str, float] = {}
+    for part in text.replace(" ", "").split(","):
+        match = _SLO.fullmatch(part.lower())
+        if not match:
+            raise HarnessError(f"{part!r} is no limit: write --slo ttft=1s,tpot=80ms")
+        found[f"slo_{match.group(1)}_s"] = float(match.group(2)) * (1e-3 if match.group(3) == "ms" else 1.0)
+    return found
 
 
 def checked(plan: Plan) -> Plan:
@@ -80,12 +128,19 @@ def checked(plan: Plan) -> Plan:
             raise HarnessError(
                 f"cannot run {shape}: a prompt and an output need at least 2 tokens, a depth 0, a concurrency 1"
             )
+        if shape.rate_per_s is not None and (shape.rate_per_s <= 0 or shape.depth_tokens):
+            raise HarnessError(f"cannot run {shape}: a rate must be above 0 a second, and has no depth")
     if not plan.shapes:
         raise HarnessError("the plan has no cells: give [[shape]] entries or drop --plan")
     if plan.budget_s <= 0 or not 0 < plan.target < 1 or (plan.repeats is not None and plan.repeats < 1):
         raise HarnessError("the budget must be above 0 s, the target between 0 and 1, repeats at least 1")
     if (plan.threads is not None and plan.threads < 1) or plan.ubatch_tokens < 1 or plan.sample_per_s < 0:
         raise HarnessError("threads and micro-batch must be at least 1, samples a second not negative")
+    if (plan.price_in is None) != (plan.price_out is None):
+        raise HarnessError("a price has two sides: give --price-in and --price-out, USD per million tokens")
+    amounts = [plan.max_cost_usd, plan.price_in, plan.price_out, plan.stretch_s]
+    if any(amount is not None and amount < 0 for amount in amounts):
+        raise HarnessError("prices, --max-cost and stretch_s cannot be negative")
     return plan
 
 
@@ -104,6 +159,10 @@ def read_plan(path: Path) -> Plan:
 
 def plan_from(raw: dict[str, Any], where: str) -> Plan:
     """The plan that `asdict` or a plan file describes. Raises HarnessError for a field that is not one."""
+    if "backend" in raw:
+        # The name of format 1, and a handy one in plan files.
+        raw = raw | {"backends": (raw["backend"],)}
+        del raw["backend"]
     known = {field.name for field in fields(Plan)}
     if unknown := sorted(set(raw) - known):
         raise HarnessError(

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from harness.record import Cell, Phase
+from harness.record import Cell, Phase, Request
 from harness.watch import Watcher
+
+_FAILURES_IN_WORDS = 10
 
 
 class ProgressBar(Watcher):
@@ -16,6 +18,7 @@ class ProgressBar(Watcher):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._failures = 0
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), TimeElapsedColumn(),
             console=console, refresh_per_second=2, transient=True,
@@ -49,10 +52,13 @@ class ProgressBar(Watcher):
             self.note(f"loading {name}")
 
     def visiting(self, cell: Cell, repeat: int, phase: Phase) -> None:
-        what = {"prime": "caching the context of", "warmup": "warming up with", "counted": f"repeat {repeat + 1} of"}[
-            phase
-        ]
-        text = f"{cell.model} {cell.quant}: {what} {cell.shape}"
+        what = {
+            "load": "loading the model with",
+            "prime": "caching the context of",
+            "warmup": "warming up with",
+            "counted": f"repeat {repeat + 1} of",
+        }[phase]
+        text = f"{cell.backend}, {cell.name}: {what} {cell.shape}"
         if self._console.is_terminal:
             self._describe(text, None, None)
         else:
@@ -60,6 +66,14 @@ class ProgressBar(Watcher):
 
     def spent(self, share: float, left_s: float | None) -> None:
         self._describe(None, share, "" if left_s is None else f"at most {left_s:.0f} s left for this model")
+
+    def failed(self, request: Request) -> None:
+        """The first failures of a run in words, then a count now and then: a dead server fails thousands."""
+        self._failures += 1
+        if self._failures <= _FAILURES_IN_WORDS:
+            self.note(f"a request of {request.cell.backend}, {request.cell.label} failed: {request.error}")
+        elif self._failures % 100 == 0:
+            self.note(f"{self._failures} requests have failed; see them with `harness show --errors`")
 
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

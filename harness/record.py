@@ -13,30 +13,40 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-FORMAT = 1
+FORMAT = 2
 # History: 1 (November 2026) first format.
+# 2: load shapes (Cell.arrival, rate_per_s), characters of a chunk, the back end's client and what it claims,
+#    HTTP status and rate limits of a request, the client's CPU time. All have defaults: 1 reads as it is.
 
-Phase = Literal["warmup", "prime", "counted"]
+Phase = Literal["load", "warmup", "prime", "counted"]
+Arrivals = Literal["closed", "constant", "poisson"]
 
 
 class Chunk(NamedTuple):
     """One piece of the stream: bytes off the socket at `wire_ns`, parsed at `delivered_ns`.
 
-    `tokens` is how many generated tokens the server says the piece holds, None where it does not say.
+    `tokens` is how many generated tokens the server says the piece holds, `characters` the length of
+    its text; None where nobody says. `delivered_ns` is None where the client library passed nothing on.
     """
 
     wire_ns: int
-    delivered_ns: int
+    delivered_ns: int | None
     tokens: int | None
+    characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the server states them; None where it does not."""
+    """Token counts as the server states them; None where it does not.
+
+    `output_tokens` include `reasoning_tokens`; `hidden_tokens` are those of them that were not streamed.
+    """
 
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    hidden_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,8 @@ class Cell:
     """One point of the plan: what every request of it has in common.
 
     `depth_tokens` stand in the engine's KV cache before the prompt arrives (llama-bench's `-d`);
-    `prompt_tokens` are prefilled, `output_tokens` generated.
+    `prompt_tokens` are prefilled, `output_tokens` generated. A closed load keeps `concurrency` streams
+    busy; an open one sends `rate_per_s` requests whatever the server does.
     """
 
     backend: str
@@ -67,6 +78,13 @@ class Cell:
     output_tokens: int
     depth_tokens: int = 0
     concurrency: int = 1
+    arrival: Arrivals = "closed"
+    rate_per_s: float | None = None
+
+    @property
+    def is_load(self) -> bool:
+        """Whether several requests run at once."""
+        return self.concurrency > 1 or self.rate_per_s is not None
 
     @property
     def longest_tokens(self) -> int:
@@ -79,12 +97,18 @@ class Cell:
         parts = [f"prompt {self.prompt_tokens}", f"output {self.output_tokens}"]
         parts += [f"depth {self.depth_tokens}"] if self.depth_tokens else []
         parts += [f"{self.concurrency} streams"] if self.concurrency > 1 else []
+        parts += [f"{self.arrival} {self.rate_per_s:g}/s"] if self.rate_per_s is not None else []
         return ", ".join(parts)
 
     @property
     def label(self) -> str:
         """The cell in words: "mistral:7b Q4_K_M, prompt 64, output 32"."""
-        return f"{self.model} {self.quant}, {self.shape}"
+        return f"{self.name}, {self.shape}"
+
+    @property
+    def name(self) -> str:
+        """The model, with its weight type where one is known."""
+        return f"{self.model} {self.quant}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +155,8 @@ class Subject:
 
     `model` holds the header facts of the model file (architecture, layers, ... and bytes per tensor
     type); `memory` the engine's own account in bytes (weights, repacked, kv_cache, compute, output);
-    `options` what the engine was told. `baseline` is the process before the model was loaded.
+    `options` what the engine was told. `client` is the library that sent the requests, with its
+    version. `remote` engines run on another machine: no process of theirs can be sampled.
     """
 
     subject_id: str
@@ -146,12 +171,20 @@ class Subject:
     memory: dict[str, int]
     started_ns: int
     ready_ns: int
+    client: str = ""
+    remote: bool = False
     kind: Literal["subject"] = "subject"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, finished or failed; failed ones keep their chunks and their error."""
+    """One request, finished or failed; failed ones keep their chunks and their error.
+
+    `status` is the HTTP status (None: no answer), `limits` the rate-limit headers that came with it.
+    `claimed` is what the client library says of tokens; `cpu_s` this process's CPU time at the
+    beginning and the end. `cost_usd` is what the server's own token counts cost, at the price in the
+    run's header.
+    """
 
     subject_id: str
     cell: Cell
@@ -164,6 +197,11 @@ class Request:
     usage: Usage
     timings: ServerTimings
     error: str | None = None
+    status: int | None = None
+    limits: dict[str, str] = field(default_factory=dict)
+    claimed: Usage | None = None
+    cpu_s: tuple[float, float] | None = None
+    cost_usd: float | None = None
     kind: Literal["request"] = "request"
 
 
@@ -197,7 +235,7 @@ class Samples:
 class RunEnd:
     """Last line of a session of a run: why it stopped. A resumed run has one a session."""
 
-    reason: Literal["done", "budget", "interrupted", "failed"]
+    reason: Literal["done", "budget", "interrupted", "failed", "money"]
     detail: str = ""
     kind: Literal["end"] = "end"
 

@@ -2,49 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harness.loads import Slo
 from harness.record import Record, RunHeader
-from harness.summary import Loaded, Row, Spread, drifts, loaded, rows
+from harness.summary import Loaded, Row, Spread, drifts, loaded, rows, run_cost_usd
 
 GIB = 2**30
 DRIFT_LIMIT = 0.05
 
 
-def show_run(console: Console, record: Record) -> None:
-    """The run as a table of cells, a table of engines, and what to know about them."""
+def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
+    """The run as tables (cells of one stream, loads, client libraries), its engines, and what to know about them."""
     _say(console, _headline(record.header))
     for entry in loaded(record):
         _say(console, _engine_line(entry))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    listed = rows(record)
-    several = len({(row.cell.model, row.cell.quant) for row in listed}) > 1
-    previous = None
-    for row in listed:
-        if several and (row.cell.model, row.cell.quant) != previous:
-            previous = (row.cell.model, row.cell.quant)
-            table.add_section()
-            table.add_row(*[""] * 9, f"{row.cell.model} {row.cell.quant}")
-        table.add_row(*_cells(row))
-    console.print(table)
+    listed = rows(record, slo)
+    single, loads = [row for row in listed if row.load is None], [row for row in listed if row.load is not None]
+    if single:
+        console.print(_table(_COLUMNS, single, _cells))
+    if loads:
+        console.print(_table(_LOAD_COLUMNS, loads, _load_cells))
+    libraries = len({row.cell.backend for row in listed}) > 1 or any(row.client.claims for row in listed)
+    if libraries:
+        console.print(clients_table(record, listed))
     for row in listed:
         for reason in row.verdict.reasons:
-            _say(console, f"{row.verdict.word} {row.cell.label}: {reason}")
-    for cell, drift in drifts(record):
+            _say(console, f"{row.verdict.word} {row.cell.backend}, {row.cell.label}: {reason}")
+    for cell, drift in drifts(record, listed):
         if abs(drift) > DRIFT_LIMIT:
             change = f"{abs(drift):.0%} {'longer' if drift > 0 else 'shorter'}"
             _say(console, f"drift: {cell.label} took {change} in the second half of the run than in the first")
-    _say(
-        console,
-        "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "
-        "±: half width of the 95 % interval of TPOT's median (? under 6 requests); decode/s: tokens/s of one stream.",
+    _say_counts(console, record, listed)
+    if single:
+        _say(
+            console,
+            "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "
+            "±: half width of the 95 % interval of TPOT's median (? under 6 requests); decode/s: of one stream.",
+        )
+    if libraries:
+        _say(
+            console,
+            "late: from the socket to the client library's event (median, p99); CPU: of this process a chunk; "
+            "claims: requests in which the library's own token counts are the server's.",
+        )
+    if loads:
+        _say(
+            console,
+            "load: streams kept busy (x8) or requests due a second; del/s: requests ended a second; tok/s: output "
+            "tokens over the steady window; TTFT, E2E: from the instant a request was due; '-': too few for it.",
+        )
+
+
+def _say_counts(console: Console, record: Record, listed: list[Row]) -> None:
+    if refused := sum(row.refused for row in listed):
+        _say(console, f"the rate limit refused {refused} requests; they were waited for and are on record")
+    if (cost := run_cost_usd(record)) is not None:
+        unknown = f"; {cost[1]} more requests gave no counts, their cost is unknown" if cost[1] else ""
+        _say(console, f"cost by the server's own counts: {cost[0]:.4f} USD{unknown}")
+    if record.ends and record.ends[-1].detail:
+        _say(console, f"{record.ends[-1].reason}: {record.ends[-1].detail}")
+
+
+def _table(columns: Sequence[str], listed: list[Row], cells: Callable[[Row], list[str]]) -> Table:
+    """One line a row; back ends and models have a column where there are several. Empty columns are left out."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    names = _names(listed)
+    filled = {name: cells(row) for name, row in enumerate(listed)}
+    kept = [at for at, name in enumerate(columns) if name != "depth" or any(row.cell.depth_tokens for row in listed)]
+    for name in ([""] if len(set(names)) > 1 else []) + [columns[at] for at in kept]:
+        table.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
+    # Rows of one shape stand together, so that what answers it can be compared; in order of first visit.
+    shapes = [row.cell.shape for row in listed]
+    one_model = len({row.cell.name for row in listed}) == 1
+    order = sorted(
+        range(len(listed)), key=lambda at: (shapes.index(shapes[at]) if one_model else 0, names.index(names[at]))
     )
+    for at in order:
+        table.add_row(*([names[at]] if len(set(names)) > 1 else []), *(filled[at][column] for column in kept))
+    return table
+
+
+def _names(listed: list[Row]) -> list[str]:
+    """What tells the rows apart: the back end, the model, or both."""
+    several = len({row.cell.backend for row in listed}) > 1
+    models = len({row.cell.name for row in listed}) > 1
+    parts = [([row.cell.backend] if several else []) + ([row.cell.name] if models else []) for row in listed]
+    return [" ".join(part) for part in parts]
+
+
+def clients_table(record: Record, listed: list[Row]) -> Table:
+    """What each client library costs: the same server through each of them."""
+    clients = {(s.backend, s.model_name, s.quant): s.client for s in record.subjects}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("client", "cell", "TTFT ms", "TPOT ms", "late µs", "p99", "CPU µs", "claims"):
+        table.add_column(name, justify="left" if name in ("client", "cell", "claims") else "right", no_wrap=True)
+    for row in sorted(listed, key=lambda row: (row.cell.shape, row.cell.model)):
+        figures, cell = row.client, row.cell
+        claims = "-" if not figures.claims else f"{figures.claims - figures.claimed_off}/{figures.claims}"
+        table.add_row(
+            f"{cell.backend}: {clients.get((cell.backend, cell.model, cell.quant), '')}",
+            f"{cell.prompt_tokens}/{cell.output_tokens}" + (f" x{cell.concurrency}" if cell.concurrency > 1 else ""),
+            f"{row.ttft_s.median * 1e3:.1f}" if row.ttft_s else "-",
+            f"{row.tpot_s.median * 1e3:.2f}" if row.tpot_s else "-",
+            _micro(figures.lateness_p50_s),
+            _micro(figures.lateness_p99_s),
+            _micro(figures.cpu_per_chunk_s),
+            claims,
+        )
+    return table
+
+
+def _micro(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e6:.0f}"
+
+
+_LOAD_COLUMNS = (
+    "prompt", "output", "load", "n", "failed", "del/s", "tok/s", "TTFT p50", "p99 s", "TPOT ms", "E2E p99", "good/s",
+    "verdict",
+)  # fmt: skip
+
+
+def _load_cells(row: Row) -> list[str]:
+    load, cell = row.load, row.cell
+    assert load is not None
+    return [
+        str(cell.prompt_tokens),
+        str(cell.output_tokens),
+        f"x{cell.concurrency}" if cell.rate_per_s is None else f"{cell.rate_per_s:g}/s",
+        str(row.requests),
+        str(row.failed),
+        _number(load.delivered_per_s),
+        _number(load.output_tokens_per_s),
+        _seconds(load.ttft_p50_s),
+        _seconds(load.ttft_p99_s),
+        f"{row.tpot_s.median * 1e3:.1f}" if row.tpot_s else "-",
+        _seconds(load.e2e_p99_s),
+        _number(load.goodput_per_s),
+        row.verdict.word,
+    ]
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 _COLUMNS = ("prompt", "output", "depth", "n", "TTFT s", "prefill/s", "TPOT ms", "±", "decode/s", "verdict")
@@ -84,12 +189,15 @@ def _headline(header: RunHeader) -> str:
 
 def _engine_line(entry: Loaded) -> str:
     subject = entry.subject
-    parts = [
-        f"{subject.model_name} {subject.quant} on {subject.engine} {subject.engine_version}",
-        f"loaded in {entry.load_s:.1f} s",
-    ]
+    version = "" if subject.engine_version == "unknown" else f" {subject.engine_version}"
+    parts = [f"{f'{subject.model_name} {subject.quant}'.strip()} on {subject.engine}{version}"]
+    if entry.cold_load_s is not None:
+        parts.append(f"cold load {entry.cold_load_s:.1f} s")
+    elif subject.backend in ("llamacpp", "simulated"):
+        parts.append(f"loaded in {entry.load_s:.1f} s")
     if entry.peak_resident_bytes is None:
-        parts.append("memory not sampled (not a process of ours)")
+        why = "the server is on another machine" if subject.remote else "its process is not known"
+        parts.append(f"memory not sampled: {why}")
     else:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")
     if entry.peak_file_bytes is not None and entry.peak_anonymous_bytes is not None:
@@ -103,7 +211,7 @@ def show_errors(console: Console, record: Record) -> None:
     """Every failed request with its error."""
     for request in record.requests:
         if request.error is not None:
-            _say(console, f"{request.cell.label}: {request.error}")
+            _say(console, f"{request.cell.backend}, {request.cell.label}: {request.error}")
 
 
 def _say(console: Console, text: str) -> None:

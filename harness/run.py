@@ -1,96 +1,172 @@
-"""Running a plan: which engine, which order, when to stop."""
+"""Running a plan: which engines, which order, when to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from harness.backends import Facts
+from harness.backends import Call, Facts, NotThere, Opened
 from harness.backends.launch import last_words
+from harness.backends.llamacpp import depths
 from harness.errors import EngineFailure, HarnessError
-from harness.goal import Goal
-from harness.journal import Journal
-from harness.opening import Door, Opened, Target, depths, opened, prepare
+from harness.goal import Goal, cell_of
+from harness.journal import Scribe
+from harness.opening import BACKENDS, Lane, prepare
 from harness.plan import Plan
 from harness.prompts import Prompts
-from harness.record import Cell, Phase, Record, RunEnd, Subject
+from harness.purse import OverBudget, Price, Purse
+from harness.record import Cell, Phase, Record, Request, RunEnd, Subject
 from harness.sensors.process import sampling
-from harness.visits import Instruments, Visitor
+from harness.target import Door
+from harness.visits import REFUSED, Instruments, Visitor
 from harness.watch import Watcher
-from harness.wire import Clock
+from harness.wire.tap import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run works with besides its plan: where to write, whom to tell, clocks, money, what to keep secret."""
+
+    journal: Scribe
+    watcher: Watcher
+    clock: Clock
+    purse: Purse
+    prices: dict[tuple[str, str, str], Price]
+    secrets: tuple[str, ...] = ()
+    cpu_s: Callable[[], float] = time.process_time
+
+
+@dataclass
+class _Track:
+    """A lane under way."""
+
+    lane: Lane
+    goal: Goal
+    visitor: Visitor
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A plan, the things to measure, and where the results go. `past` is the journal as it stood before."""
+    """A plan, the groups of lanes to measure, and the journal as it stood before (`past`)."""
 
     plan: Plan
-    targets: tuple[Target, ...]
+    groups: Sequence[tuple[Lane, ...]]
     door: Door
-    journal: Journal
     past: Record
-    watcher: Watcher
-    clock: Clock
+    means: Means
 
     async def run(self) -> None:
         """Measures what `past` lacks and ends the journal with the reason.
 
         Raises HarnessError after writing the end; a cancellation (Ctrl-C) is written as `interrupted`.
         """
+        journal, missing = self.means.journal, list[NotThere]()
         try:
-            goals = [await self._measure(index) for index in range(len(self.targets))]
+            goals = [goal for index in range(len(self.groups)) for goal in await self._measure(index, missing)]
+            if missing and not goals:
+                raise missing[0]
         except asyncio.CancelledError:
-            self.journal.append(RunEnd("interrupted"))
+            journal.append(RunEnd("interrupted"))
             raise
+        except OverBudget as error:
+            journal.append(RunEnd("money", str(error)))
+            return
         except HarnessError as error:
-            self.journal.append(RunEnd("failed", str(error)))
+            journal.append(RunEnd("failed", str(error)))
             raise
+        lacking = "; ".join(["", *map(str, missing)]) if missing else ""
         if failed := [cell for goal in goals for cell in goal.given_up()]:
-            self.journal.append(RunEnd("failed", f"gave up on {len(failed)} cells"))
+            journal.append(RunEnd("failed", f"gave up on {len(failed)} cells{lacking}"))
         else:
-            self.journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done"))
+            journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done", lacking[2:]))
 
-    async def _measure(self, index: int) -> Goal:
-        """Measures what is missing of one target; what it has then."""
-        target = self.targets[index]
-        budget_s = self.plan.budget_s / len(self.targets)
-        goal = Goal.of(self.plan, target.name, target.quant, budget_s, self.past.requests)
-        if not any(goal.affordable(cell, primed=True) for cell in goal.missing()):
-            return goal
+    async def _measure(self, index: int, missing: list[NotThere]) -> list[Goal]:
+        """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
+        goals = [self._goal(lane) for lane in self.groups[index]]
+        due = [
+            (lane, goal)
+            for lane, goal in zip(self.groups[index], goals, strict=True)
+            if any(goal.affordable(cell, primed=True) for cell in goal.missing())
+        ]
+        tracks: list[_Track] = []
+        async with AsyncExitStack() as stack:
+            for lane, goal in due:
+                try:
+                    tracks.append(await self._opened(stack, lane, goal))
+                except NotThere as error:
+                    missing.append(error)
+                    goals.remove(goal)
+                    self.means.watcher.note(f"not measured: {error}")
+            if tracks:
+                await self._rounds(tracks, index)
+        return goals
+
+    def _goal(self, lane: Lane) -> Goal:
+        """The goal of a lane. Cached contexts need a server whose slots can be addressed: ours."""
+        shapes = self.plan.shapes
+        if BACKENDS[lane.backend].serves_itself:
+            shapes = tuple(shape for shape in shapes if not shape.depth_tokens)
+            if len(shapes) < len(self.plan.shapes):
+                self.means.watcher.note(
+                    f"left out for {lane.backend}: depths, which only llama.cpp's own slots can keep"
+                )
+        if not shapes:
+            raise HarnessError(f"nothing to measure with {lane.backend}: a --depth above 0 needs llamacpp")
+        cells = tuple(cell_of(lane.backend, lane.target.name, lane.target.quant, shape) for shape in shapes)
+        count = sum(len(group) for group in self.groups)
+        return Goal.of(self.plan, cells, self.plan.budget_s / count, self.past.requests)
+
+    async def _opened(self, stack: AsyncExitStack, lane: Lane, goal: Goal) -> _Track:
+        """Opens the back end of a lane until the stack is left. Raises NotThere, HarnessError."""
+        means = self.means
         # A killed sitting leaves no end line, so sittings are counted by their subjects.
-        sitting = sum(1 for s in self.past.subjects if s.subject_id.startswith(f"{index}."))
-        log = self.journal.path.parent / f"engine-{index}-{sitting}.log"
-        target = await self._prepared(target)
-        self.watcher.loading(target.name)
-        started_ns = self.clock()
-        async with (
-            opened(target, self.plan, self.door, log, self.clock) as engine,
-            sampling(engine.pid, self.plan.sample_per_s) as sampler,
-        ):
-            facts = await engine.backend.describe()
-            subject = _subject(f"{index}.{sitting}", self.plan, target, facts, (started_ns, self.clock()))
-            self.journal.append(subject)
-            _require_context(facts, self.plan)
-            visitor = Visitor(
-                engine,
-                subject.subject_id,
-                Prompts(await engine.backend.vocabulary(), self.plan.seed),
-                facts.slots,
-                tuple(depths(self.plan.shapes)),
-                Instruments(self.journal, sampler, self.watcher, self.clock),
-                nonce=len(self.past.requests) * 2 + 1,
-            )
-            await self._rounds(visitor, goal, index)
-        return goal
+        number = [other.key for group in self.groups for other in group].index(lane.key)
+        sitting = sum(1 for s in self.past.subjects if s.subject_id.startswith(f"{number}."))
+        log = means.journal.folder / f"engine-{number}-{sitting}.log"
+        lane = await self._prepared(lane)
+        means.watcher.loading(f"{lane.target.name} ({lane.backend})")
+        started_ns = means.clock()
+        call = Call(lane.target, self.plan, self.door, log, means.clock, means.watcher)
+        engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
+        facts = await engine.backend.describe()
+        sampler = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
+        subject = _subject(f"{number}.{sitting}", lane, facts, (started_ns, means.clock()))
+        means.journal.append(subject)
+        _require_context(facts, self.plan)
+        price = means.prices.get(lane.key)
+        visitor = Visitor(
+            engine,
+            facts,
+            subject.subject_id,
+            Prompts(await engine.backend.vocabulary(), self.plan.seed),
+            tuple(depths(self.plan.shapes)),
+            Instruments(
+                means.journal, sampler, means.watcher, means.clock, means.cpu_s, means.purse, price, means.secrets
+            ),
+            took=lambda request: self._took(goal, engine, request),
+            nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
+        )  # fmt: skip
+        if facts.cold:
+            await self._visit(_Track(lane, goal, visitor), goal.cells[0], "load")
+        return _Track(lane, goal, visitor)
 
-    async def _prepared(self, target: Target) -> Target:
-        """The target with its model file, built in a thread so that Ctrl-C is heard."""
-        told = self.watcher.building(target.name, target.weight_bytes)
+    def _took(self, goal: Goal, engine: Opened, request: Request) -> None:
+        goal.take(request)
+        if request.error is not None and request.status != REFUSED:
+            self.means.watcher.failed(request)
+            _require_alive(engine)
+
+    async def _prepared(self, lane: Lane) -> Lane:
+        """The lane with its model file, built in a thread so that Ctrl-C is heard."""
+        told = self.means.watcher.building(lane.target.name, lane.target.weight_bytes)
         stop = threading.Event()
 
         def progress(size: int) -> None:
@@ -98,7 +174,7 @@ class Runner:
                 raise InterruptedError
             told(size)
 
-        work = asyncio.create_task(asyncio.to_thread(prepare, target, self.plan, self.door, progress))
+        work = asyncio.create_task(asyncio.to_thread(prepare, lane, self.door, progress))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -107,41 +183,57 @@ class Runner:
             work.exception()
             raise
 
-    async def _rounds(self, visitor: Visitor, goal: Goal, index: int) -> None:
-        """Rounds over the missing cells in seeded random order, the anchor first, until nothing fits the budget."""
-        await self._visit(visitor, goal, goal.cells[0], "warmup")
-        for cell in (cell for cell in goal.cells if goal.too_dear(cell)):
-            needed_s = goal.speed.visit_s(cell, primed=False)
-            self.watcher.note(
-                f"left out: {cell.shape} would take {needed_s:.0f} s of the {goal.budget_s:.0f} s budget a visit"
-            )
+    async def _rounds(self, tracks: list[_Track], index: int) -> None:
+        """Rounds over the missing cells of all lanes in seeded random order, anchors first, until no budget is left."""
+        for track in tracks:
+            await self._visit(track, track.goal.cells[0], "warmup")
+            self._name_left_out(track.goal)
         rng = random.Random(f"{self.plan.seed}:order:{len(self.past.requests)}")
-        while missing := [cell for cell in goal.missing() if goal.affordable(cell, visitor.primed(cell))]:
-            anchor, others = goal.cells[:1], [cell for cell in missing if cell != goal.cells[0]]
+        while due := [(track, cell) for track in tracks for cell in _affordable(track)]:
+            anchors = [(track, cell) for track, cell in due if cell == track.goal.cells[0]]
+            others = [entry for entry in due if entry not in anchors]
+            rng.shuffle(anchors)
             rng.shuffle(others)
-            for cell in (*anchor, *others) if anchor[0] in missing else others:
-                if goal.affordable(cell, visitor.primed(cell)):
-                    await self._visit(visitor, goal, cell, "counted")
-                    share = (index + goal.share()) / len(self.targets)
-                    self.watcher.spent(share, goal.left_s())
+            for track, cell in (*anchors, *others):
+                if track.goal.affordable(cell, track.visitor.primed(cell)):
+                    await self._visit(track, cell, "counted")
+                    share = sum(other.goal.share() for other in tracks) / len(tracks)
+                    left = [other.goal.left_s() for other in tracks]
+                    known = [seconds for seconds in left if seconds is not None]
+                    self.means.watcher.spent(
+                        (index + share) / len(self.groups), sum(known) if len(known) == len(left) else None
+                    )
 
-    async def _visit(self, visitor: Visitor, goal: Goal, cell: Cell, phase: Phase) -> None:
-        begun_ns = self.clock()
-        repeat = len(goal.counted.get(cell, ())) // cell.concurrency
-        for request in await visitor.visit(cell, repeat, phase):
-            goal.take(request)
-            if request.error is not None:
-                self.watcher.note(f"a request of {cell.label} failed: {request.error}")
-                _require_alive(visitor.engine)
-        goal.spent_s += (self.clock() - begun_ns) * 1e-9
+    def _name_left_out(self, goal: Goal) -> None:
+        for cell in (cell for cell in goal.cells if goal.too_dear(cell)):
+            self.means.watcher.note(
+                f"left out: {cell.shape} would take {goal.visit_s(cell, primed=False):.0f} s "
+                f"of the {goal.budget_s:.0f} s budget a visit"
+            )
+
+    async def _visit(self, track: _Track, cell: Cell, phase: Phase) -> None:
+        clock, goal = self.means.clock, track.goal
+        begun_ns = clock()
+        done = goal.counted.get(cell)
+        repeat = done.count // cell.concurrency if done else 0
+        why = await track.visitor.visit(cell, repeat, phase, goal.stretch(cell))
+        if why is not None:
+            goal.stop(cell, why)
+            self.means.watcher.note(f"stopped {cell.label}: {why}")
+        goal.spent_s += (clock() - begun_ns) * 1e-9
 
 
-def _subject(subject_id: str, plan: Plan, target: Target, facts: Facts, instants_ns: tuple[int, int]) -> Subject:
+def _affordable(track: _Track) -> list[Cell]:
+    goal, visitor = track.goal, track.visitor
+    return [cell for cell in goal.missing() if goal.affordable(cell, visitor.primed(cell))]
+
+
+def _subject(subject_id: str, lane: Lane, facts: Facts, instants_ns: tuple[int, int]) -> Subject:
     return Subject(
         subject_id=subject_id,
-        backend=plan.backend,
-        model_name=target.name,
-        quant=target.quant,
+        backend=lane.backend,
+        model_name=lane.target.name,
+        quant=lane.target.quant,
         engine=facts.engine,
         engine_version=facts.engine_version,
         system_info=facts.system_info,
@@ -150,6 +242,8 @@ def _subject(subject_id: str, plan: Plan, target: Target, facts: Facts, instants
         memory=facts.memory,
         started_ns=instants_ns[0],
         ready_ns=instants_ns[1],
+        client=facts.client,
+        remote=facts.remote,
     )
 
 
@@ -163,15 +257,18 @@ def _require_context(facts: Facts, plan: Plan) -> None:
 
 
 def _require_alive(engine: Opened) -> None:
-    """A dead engine ends the run at once; its own last words say why."""
-    if engine.pid is None or (psutil.pid_exists(engine.pid) and psutil.Process(engine.pid).status() != "zombie"):
+    """A dead engine of ours ends the run at once; its own last words say why."""
+    if engine.log is None or engine.pid is None:
         return
-    words = last_words(engine.log) if engine.log else "it left no log"
-    raise EngineFailure(f"the engine died: {words}")
+    if psutil.pid_exists(engine.pid) and psutil.Process(engine.pid).status() != "zombie":
+        return
+    raise EngineFailure(f"the engine died: {last_words(engine.log)}")
 
 
-def results_folder(root: Path, started: str, plan: Plan, targets: tuple[Target, ...]) -> Path:
-    """A new run's folder name: time, back end, first model."""
-    name = f"{targets[0].name}-{targets[0].quant}".replace(":", "-").replace("/", "-").lower()
-    more = f"-and-{len(targets) - 1}-more" if len(targets) > 1 else ""
-    return root / f"{started}-{plan.backend}-{name}{more}"
+def results_folder(root: Path, started: str, plan: Plan, groups: Sequence[tuple[Lane, ...]]) -> Path:
+    """A new run's folder name: time, back ends, first model."""
+    target = groups[0][0].target
+    name = f"{target.name}-{target.quant}".strip("-").replace(":", "-").replace("/", "-").lower()
+    count = len({lane.target.name + lane.target.quant for group in groups for lane in group})
+    more = f"-and-{count - 1}-more" if count > 1 else ""
+    return root / f"{started}-{'-'.join(plan.backends)}-{name}{more}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,90 +14,111 @@ import psutil
 from rich.console import Console
 
 from harness import __version__
+from harness.backends.llamacpp import engine_options
 from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
 from harness.host import probes, this_host
-from harness.journal import JOURNAL, Journal, read_record
-from harness.opening import Door, Target, engine_options, resolve
-from harness.plan import Plan, plan_from
+from harness.journal import JOURNAL, Journal, Scribe, read_record
+from harness.money import prices
+from harness.opening import BACKENDS, Lane, lanes, names_for, runs_embedded
+from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
 from harness.record import Record, RunHeader
-from harness.run import Runner, results_folder
+from harness.run import Means, Runner, results_folder
+from harness.secrets import secrets_of
+from harness.target import Door
 from harness.weights.store import Store
 
-BACKENDS = ("llamacpp", "simulated")
+# Requests a cell of a run that costs money, where nobody said how many.
+_PAID_REPEATS = 5
 
 
-def default_plan() -> Plan:
-    """What a run without options does."""
-    return Plan(visit_share=0.16)
+def default_plan(backends: Sequence[str] = ("llamacpp",)) -> Plan:
+    """What a run without options does with these back ends.
+
+    Engines of ours are asked what tells the terms of the calibration apart; servers elsewhere what
+    they are usually asked.
+    """
+    known = [BACKENDS[name] for name in backends if name in BACKENDS]
+    plan = Plan(tuple(backends), visit_share=0.16)
+    if known and all(kind.paid for kind in known):
+        return replace(plan, shapes=API_SHAPES, repeats=_PAID_REPEATS, visit_share=1.0)
+    return plan
 
 
-async def run(
-    plan: Plan, door: Door, results: Path, console: Console, resume: Path | None = None, more: bool = False
-) -> Path:
-    """Runs `plan`, or what an earlier run at `resume` lacks; returns the run's folder. Raises HarnessError.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a run is to go on: an earlier run's folder, more of the same, a price accepted unseen."""
+
+    resume: Path | None = None
+    more: bool = False
+    accepted: bool = False
+
+
+async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wish = Wish()) -> Path:
+    """Runs `plan`, or what an earlier run lacks; returns the run's folder. Raises HarnessError.
 
     A resumed run keeps its own plan; with `more` the budget and repeats of `plan` replace its own.
     """
     with ProgressBar(console) as bar:
-        if resume is not None:
-            if not resume.is_dir():
-                raise BadResults(f"{resume} is not a run's folder: --resume takes the folder that holds {JOURNAL}")
-            past = read_record(resume)
-            before, door = _as_before(past)
-            # More of the same may be asked for; everything else stays as it was.
-            plan = replace(before, budget_s=plan.budget_s, repeats=plan.repeats) if more else before
-            folder = resume
+        past = None
+        if wish.resume is not None:
+            past, plan, door = _resumed(wish.resume, plan, wish.more)
         else:
-            plan = await _with_models(plan, door, bar)
-            past, folder = None, Path()
-        targets = tuple(resolve(name, quant) for name in plan.models for quant in _quants(name, plan))
-        if plan.backend == "llamacpp" and not door.base_url and not door.llama_server:
-            for target in targets:
-                await require_room(target, plan, Store(), psutil.virtual_memory().available)
-        if past is None:
-            header = _header(plan, door, targets, results)
-            folder = results / header.run_id
-            past = Record(header)
+            plan = await _with_model(plan, door, bar)
+        groups = lanes(plan, door)
+        priced, purse, lines = prices(groups, plan, door, wish.accepted)
+        for line in lines:
+            bar.note(line)
+        for lane in (lane for group in groups for lane in group if runs_embedded(lane, door)):
+            await require_room(lane.target, plan, Store(), psutil.virtual_memory().available)
+        if past is None or wish.resume is None:
+            header = _header(plan, door, groups, results)
+            folder, past = results / header.run_id, Record(header)
             with Journal(folder) as journal:
                 journal.append(header)
+        else:
+            folder = wish.resume
         bar.note(f"results go to {folder}")
         with Journal(folder) as journal:
             try:
-                await Runner(plan, targets, door, journal, past, bar, time.perf_counter_ns).run()
+                with Scribe(journal) as scribe:
+                    means = Means(scribe, bar, time.perf_counter_ns, purse, priced, secrets_of(os.environ))
+                    await Runner(plan, groups, door, past, means).run()
             except (asyncio.CancelledError, HarnessError):
                 bar.note(f"stopped; nothing measured is lost. Go on with: python -m harness run --resume {folder}")
                 raise
     return folder
 
 
-async def _with_models(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
-    if plan.backend not in BACKENDS:
-        raise HarnessError(f"unknown back end {plan.backend!r}: choose one of {', '.join(BACKENDS)}")
-    if plan.models:
+def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:
+    if not folder.is_dir():
+        raise BadResults(f"{folder} is not a run's folder: --resume takes the folder that holds {JOURNAL}")
+    past = read_record(folder)
+    before, door = _as_before(past)
+    # More of the same may be asked for; everything else stays as it was.
+    return past, replace(before, budget_s=plan.budget_s, repeats=plan.repeats) if more else before, door
+
+
+async def _with_model(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
+    """The plan with a model for the embedded engine: the one that fits this machine, where none was named."""
+    if "llamacpp" not in plan.backends or names_for("llamacpp", plan):
         return plan
-    if door.base_url:
+    if "llamacpp" in door.base_urls:
         raise HarnessError("name the model that the server runs with --model, so that its shape is known")
-    if plan.backend == "simulated":
-        return replace(plan, models=("mistral:7b",))
     bar.note("asking the engine what fits this machine")
     model, why = await default_model(plan, Store(), psutil.virtual_memory().available)
     if why:
         bar.note(why)
-    return replace(plan, models=(model.name,))
+    return replace(plan, models=(*plan.models, f"llamacpp={model.name}" if len(plan.backends) > 1 else model.name))
 
 
-def _quants(name: str, plan: Plan) -> tuple[str, ...]:
-    return plan.quants[:1] if name.endswith(".gguf") else plan.quants
-
-
-def _header(plan: Plan, door: Door, targets: tuple[Target, ...], results: Path) -> RunHeader:
+def _header(plan: Plan, door: Door, groups: Sequence[tuple[Lane, ...]], results: Path) -> RunHeader:
     started = datetime.now(UTC)
     threads = engine_options(plan, "").threads
     stamp = started.strftime("%Y%m%d-%H%M%S")
     return RunHeader(
-        run_id=results_folder(results, stamp, plan, targets).name,
+        run_id=results_folder(results, stamp, plan, groups).name,
         started_at=started.isoformat(timespec="seconds"),
         harness_version=__version__,
         host=this_host(),
@@ -107,6 +130,10 @@ def _header(plan: Plan, door: Door, targets: tuple[Target, ...], results: Path) 
 def _as_before(past: Record) -> tuple[Plan, Door]:
     settings = past.header.settings
     try:
-        return plan_from(settings["plan"], past.path), Door(**settings["door"])
+        door = dict(settings["door"])
+        # Format 1 had one URL.
+        if url := door.pop("base_url", None):
+            door["base_urls"] = {"llamacpp": url}
+        return plan_from(settings["plan"], past.path), Door(**door)
     except (KeyError, TypeError) as error:
         raise BadResults(f"{past.path} does not say how it was run ({error}): it cannot be resumed") from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from harness.loads import ClientFigures, LoadFigures, Slo, client_figures, load_figures
 from harness.metrics import (
     closure_s,
-    counted,
     cpu_share,
     e2e_s,
     itl_s,
@@ -48,6 +49,11 @@ class Row:
     itl_p50_s: float | None
     itl_p99_s: float | None
     verdict: Verdict
+    failed: int
+    refused: int
+    load: LoadFigures | None
+    client: ClientFigures
+    cost_usd: float | None
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -62,7 +68,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One model in one engine: its load time in seconds and its peak memory in bytes (None: not sampled)."""
+    """One model in one engine: its load time in seconds and its peak memory in bytes (None: not sampled).
+
+    `load_s` is from the start of an engine of ours until it answered; `cold_load_s` what a server says
+    that its first request spent on loading.
+    """
 
     subject: Subject
     load_s: float
@@ -70,6 +80,7 @@ class Loaded:
     peak_file_bytes: int | None
     peak_anonymous_bytes: int | None
     sampler_share: float | None
+    cold_load_s: float | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -77,16 +88,29 @@ def spread(values: list[float]) -> Spread | None:
     return Spread(median(values), median_interval(values), len(values)) if values else None
 
 
-def rows(record: Record) -> list[Row]:
+def rows(record: Record, slo: Slo | None = None) -> list[Row]:
     """A row for each cell that was visited, in order of first visit; sittings of a resumed run are pooled."""
     groups: dict[Cell, list[Request]] = {}
-    for (_, cell), requests in counted(record).items():
-        groups.setdefault(cell, []).extend(requests)
-    return [_row(record, cell, requests) for cell, requests in groups.items()]
+    for request in record.requests:
+        if request.phase == "counted":
+            groups.setdefault(request.cell, []).append(request)
+    cpu = CpuShares(record)
+    slo = slo or slo_of(record)
+    return [_row(cpu, cell, requests, slo) for cell, requests in groups.items()]
 
 
-def _row(record: Record, cell: Cell, requests: list[Request]) -> Row:
-    failed = sum(1 for r in record.requests if r.cell == cell and r.phase == "counted" and r.error is not None)
+def slo_of(record: Record) -> Slo:
+    """The limits that the run was asked to hold."""
+    plan = record.header.settings.get("plan") or {}
+    return Slo(plan.get("slo_ttft_s"), plan.get("slo_tpot_s"))
+
+
+def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo) -> Row:
+    requests = [request for request in tried if request.error is None]
+    refused = sum(1 for request in tried if request.status == 429)
+    # Under an open load a refusal is a failure; elsewhere it was waited for and tried again.
+    failed = len(tried) - len(requests) - (0 if cell.rate_per_s is not None else refused)
+    load = load_figures(cell, tried, slo)
     first, gap = known(ttft_s(r) for r in requests), known(tpot_s(r) for r in requests)
     return Row(
         cell=cell,
@@ -99,24 +123,45 @@ def _row(record: Record, cell: Cell, requests: list[Request]) -> Row:
         ttft_p90_s=percentile(first, 0.9),
         itl_p50_s=percentile(itl_s(requests), 0.5),
         itl_p99_s=percentile(itl_s(requests), 0.99),
-        verdict=cell_verdict(requests, failed, cpu_shares(record, requests)),
+        verdict=cell_verdict(requests, failed, cpu.of(requests), load),
+        failed=failed,
+        refused=refused,
+        load=load,
+        client=client_figures(requests),
+        cost_usd=_total_usd(tried),
     )
 
 
-def _subjects(record: Record, cell: Cell) -> list[Subject]:
-    return [s for s in record.subjects if (s.model_name, s.quant) == (cell.model, cell.quant)]
+def _total_usd(requests: Iterable[Request]) -> float | None:
+    """USD by the server's own counts; None where no price was known."""
+    costs = known(request.cost_usd for request in requests)
+    return sum(costs) if costs else None
 
 
-def drifts(record: Record) -> list[tuple[Cell, float]]:
+def run_cost_usd(record: Record) -> tuple[float, int] | None:
+    """USD of the whole run, warm-ups included, and the requests whose cost is not known. None: nothing had a price."""
+    total = _total_usd(record.requests)
+    if total is None:
+        return None
+    priced = {request.subject_id for request in record.requests if request.cost_usd is not None}
+    unknown = sum(
+        1
+        for r in record.requests
+        if r.subject_id in priced and r.cost_usd is None and (r.status or 0) < 400 and r.chunks
+    )
+    return total, unknown
+
+
+def drifts(record: Record, listed: Iterable[Row]) -> list[tuple[Cell, float]]:
     """How much slower (+) or faster the anchor cell of each model was in its second half: medians of E2E, relative.
 
     The anchor is the first cell of the plan. Under 4 requests nothing is said.
     """
     found = []
-    seen: set[tuple[str, str]] = set()
-    for row in rows(record):
-        model = (row.cell.model, row.cell.quant)
-        if model in seen:
+    seen: set[tuple[str, str, str]] = set()
+    for row in listed:
+        model = (row.cell.backend, row.cell.model, row.cell.quant)
+        if model in seen or row.cell.is_load:
             continue
         seen.add(model)
         totals = known(e2e_s(r) for r in record.requests if r.cell == row.cell and r.phase == "counted" and not r.error)
@@ -126,18 +171,27 @@ def drifts(record: Record) -> list[tuple[Cell, float]]:
     return found
 
 
-def cpu_shares(record: Record, requests: Iterable[Request]) -> list[float]:
+class CpuShares:
     """The CPU shares of requests whose engine computes on the CPU alone and was sampled."""
-    subjects = {subject.subject_id: subject for subject in record.subjects}
-    samples: dict[str, list[Sample]] = {}
-    for line in record.samples:
-        samples.setdefault(line.subject_id, []).extend(line.samples)
-    found: list[float | None] = []
-    for request in requests:
-        threads = _computing_threads(subjects.get(request.subject_id))
-        if threads is not None:
-            found.append(cpu_share(request, samples.get(request.subject_id, []), threads))
-    return known(found)
+
+    def __init__(self, record: Record) -> None:
+        self._subjects = {subject.subject_id: subject for subject in record.subjects}
+        self._samples: dict[str, list[Sample]] = {}
+        for line in record.samples:
+            self._samples.setdefault(line.subject_id, []).extend(line.samples)
+        self._instants = {name: [s.at_ns for s in samples] for name, samples in self._samples.items()}
+
+    def of(self, requests: Iterable[Request]) -> list[float]:
+        """One for each request that lasted long enough."""
+        return known(self._share(request) for request in requests)
+
+    def _share(self, request: Request) -> float | None:
+        threads = _computing_threads(self._subjects.get(request.subject_id))
+        instants = self._instants.get(request.subject_id)
+        if threads is None or not instants:
+            return None
+        begin, end = bisect_left(instants, request.sent_ns), bisect_right(instants, request.ended_ns)
+        return cpu_share(self._samples[request.subject_id][begin:end], threads)
 
 
 def computes_on_cpu(system_info: str) -> bool:
@@ -169,23 +223,30 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_resident_bytes=highest.resident_bytes if highest else None,
         peak_file_bytes=highest.file_bytes if highest else None,
         peak_anonymous_bytes=highest.anonymous_bytes if highest else None,
+        cold_load_s=next(
+            (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
+            None,
+        ),
         sampler_share=lines[-1].sampler_cpu_s / wall_s if wall_s else None,
     )
 
 
-def as_json(record: Record) -> dict[str, Any]:
+def as_json(record: Record, slo: Slo | None = None) -> dict[str, Any]:
     """The whole summary as JSON values: the fields of Row and Loaded, with units in their names."""
+    listed = rows(record, slo)
     return {
         "run_id": record.header.run_id,
         "started_at": record.header.started_at,
         "path": record.path,
         "host": asdict(record.header.host),
         "end": record.ends[-1].reason if record.ends else None,
+        "end_detail": record.ends[-1].detail if record.ends else None,
         "cells": [
             asdict(row)
             | {"prefill_tokens_per_s": row.prefill_tokens_per_s, "decode_tokens_per_s": row.decode_tokens_per_s}
-            for row in rows(record)
+            for row in listed
         ],
-        "anchor_drift": {cell.label: drift for cell, drift in drifts(record)},
+        "anchor_drift": {f"{cell.backend}: {cell.label}": drift for cell, drift in drifts(record, listed)},
+        "cost_usd": cost[0] if (cost := run_cost_usd(record)) else None,
         "engines": [asdict(entry) for entry in loaded(record)],
     }

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Literal
 
+from harness.loads import LoadFigures
 from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
 from harness.record import Request
 
-Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "FAILED"]
+Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "DEGRADED LOAD", "SATURATED", "FAILED"]
 
 ERROR_LIMIT = 0.06
 CPU_SHARE_LIMIT = 0.9
 LATENESS_LIMIT = 0.05
 CLOSURE_LIMIT = 0.02
 CLOSURE_FLOOR_S = 0.010
+DELIVERED_LIMIT = 0.98
+SEND_DELAY_FLOOR_S = 0.010
+PROMPT_LIMIT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +32,28 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def cell_verdict(requests: Sequence[Request], failed: int, cpu_shares: Sequence[float] = ()) -> Verdict:
-    """The verdict on one cell from its counted requests, its failures and `metrics.cpu_share` of its requests."""
+def cell_verdict(
+    requests: Sequence[Request], failed: int, cpu_shares: Sequence[float] = (), load: LoadFigures | None = None
+) -> Verdict:
+    """The verdict on one cell from its counted requests, its failures, `metrics.cpu_share`, and its load."""
+    if load is not None and load.saturated is not None:
+        return Verdict("SATURATED", (load.saturated,))
     if not requests:
         return Verdict(
             "FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",)
         )
     if late := _client_bound(requests):
         return Verdict("CLIENT-BOUND", (late,))
+    if load is not None and (late := _sent_late(requests, load)):
+        return Verdict("CLIENT-BOUND", (late,))
+    if load is not None and (thin := _degraded(load, failed)):
+        return Verdict("DEGRADED LOAD", (thin,))
     reasons = [
         *_too_few(requests),
         *_spread("TTFT", known(ttft_s(r) for r in requests)),
         *_spread("TPOT", known(tpot_s(r) for r in requests)),
         *_cache(requests),
+        *_lengths(requests),
         *_closure(requests),
         *_cpu_share(cpu_shares),
         *([f"{failed} more requests failed: see `harness show --errors`"] if failed else []),
@@ -53,6 +66,36 @@ def _client_bound(requests: Sequence[Request]) -> str | None:
     if late is None or not tpot or late <= LATENESS_LIMIT * median(tpot):
         return None
     return f"the client took {late * 1e3:.1f} ms (p99) to take up a chunk, over 5 % of TPOT: free the client's CPU"
+
+
+def _sent_late(requests: Sequence[Request], load: LoadFigures) -> str | None:
+    first, delay_s = known(ttft_s(r) for r in requests), load.send_delay_p99_s
+    if load.requested_per_s is None or delay_s is None or not first:
+        return None
+    if delay_s <= max(SEND_DELAY_FLOOR_S, LATENESS_LIMIT * median(first)):
+        return None
+    return f"the client sent requests up to {delay_s * 1e3:.0f} ms (p99) after they were due: lower --rate"
+
+
+def _degraded(load: LoadFigures, failed: int) -> str | None:
+    asked, got = load.requested_per_s, load.delivered_per_s
+    if asked is None or got is None or got >= DELIVERED_LIMIT * asked:
+        return None
+    lost = f", {failed} requests failed" if failed else ""
+    return f"{asked:.2f} requests/s were asked, {got:.2f} delivered{lost}: the figures are not of the load asked"
+
+
+def _lengths(requests: Sequence[Request]) -> list[str]:
+    """Prompts that are not as long as meant, and answers whose tokens nobody counted."""
+    cell = requests[0].cell
+    told = [r.usage.prompt_tokens for r in requests if r.usage.prompt_tokens is not None]
+    found: list[str] = []
+    if told and abs(median(told) - cell.prompt_tokens - cell.depth_tokens) > PROMPT_LIMIT * cell.prompt_tokens + 1:
+        found.append(f"the server counts {median(told):.0f} prompt tokens where {cell.prompt_tokens} were meant")
+    uncounted = sum(1 for r in requests if r.usage.output_tokens is None)
+    if uncounted:
+        found.append(f"the server gave no token counts for {uncounted} of {len(requests)} requests: no TPOT for them")
+    return found
 
 
 def _too_few(requests: Sequence[Request]) -> list[str]:
@@ -97,7 +140,7 @@ def _cache(requests: Sequence[Request]) -> list[str]:
 
 def _closure(requests: Sequence[Request]) -> list[str]:
     open_s, total_s = known(closure_s(r) for r in requests), known(e2e_s(r) for r in requests)
-    if not open_s or requests[0].cell.concurrency > 1:
+    if not open_s or requests[0].cell.is_load:
         return []
     gap = median(open_s)
     if abs(gap) <= max(CLOSURE_LIMIT * median(total_s), CLOSURE_FLOOR_S):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.record import Cell, Phase
+from harness.record import Cell, Phase, Request
 
 
 class Watcher:
@@ -23,6 +23,9 @@ class Watcher:
 
     def spent(self, share: float, left_s: float | None) -> None:
         """`share` (0 to 1) of the run is done; `left_s` are left, None where nobody knows."""
+
+    def failed(self, request: Request) -> None:
+        """A request failed."""
 
     def note(self, text: str) -> None:
         """Something that the user should read."""

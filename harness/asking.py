@@ -1,0 +1,104 @@
+"""From the words of a command line to a plan and a door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from harness.errors import HarnessError
+from harness.opening import BACKENDS
+from harness.plan import Shape, at_rates, grid, seconds
+from harness.target import Door
+
+_DEFAULTS = ("64,256", "32", "0", "1")
+
+
+def backends_of(text: str | None) -> tuple[str, ...] | None:
+    """The back ends of "ollama,openai". Raises HarnessError."""
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if unknown := [name for name in names if name not in BACKENDS]:
+        raise HarnessError(f"unknown back end {unknown[0]!r}: choose from {', '.join(BACKENDS)}")
+    return names or None
+
+
+def shapes_of(
+    usual: tuple[Shape, ...], lengths: Sequence[str | None], rate: str | None, arrival: str
+) -> tuple[Shape, ...]:
+    """The grid of --prompt-tokens, --output-tokens, --depth, --concurrency, as open loads where --rate is given.
+
+    A rate alone keeps the first of the usual shapes. Raises HarnessError.
+    """
+    if any(lengths):
+        given = [text or default for text, default in zip(lengths, _DEFAULTS, strict=True)]
+        shapes = grid(*(_integers(text) for text in given))
+    else:
+        shapes = usual[:1]
+    return at_rates(shapes, _rates(rate), arrival) if rate else shapes
+
+
+def changed(**options: Any) -> dict[str, Any]:
+    """The fields of a plan that options change: those that were given, lists split, durations read."""
+    found = {name: value for name, value in options.items() if value is not None}
+    for name in ("quants", "models"):
+        if name in found:
+            found[name] = tuple(found[name].split(","))
+    if "budget_s" in found:
+        found["budget_s"] = seconds(found["budget_s"])
+    return found
+
+
+def door_of(  # noqa: PLR0913, PLR0917
+    backends: tuple[str, ...],
+    urls: Sequence[str],
+    llama_server: str | None,
+    port: int,
+    law: str | None,
+    weights: str,
+    pull: bool,
+) -> Door:
+    """The door of --base-url and its like. A URL without a back end is for those that speak OpenAI's protocol.
+
+    Where none of them was asked for it is for the one that was. Raises HarnessError.
+    """
+    kind: Literal["own", "synthetic"]
+    if weights == "own":
+        kind = "own"
+    elif weights == "synthetic":
+        kind = "synthetic"
+    else:
+        raise HarnessError(f"--weights is own or synthetic, not {weights!r}")
+    found: dict[str, str] = {}
+    for text in urls:
+        name, equals, url = text.partition("=")
+        if not equals or name not in BACKENDS:
+            openai_like = [backend for backend in backends if BACKENDS[backend].paid]
+            found |= {backend: _url(text) for backend in (openai_like or backends)}
+        else:
+            found[name] = _url(url)
+    return Door(llama_server, found, port, law, kind, pull)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if not parts.hostname:
+        raise HarnessError(f"{text!r} is no URL: write http://127.0.0.1:8080")
+    if parts.username or parts.password or parts.query:
+        raise HarnessError("a URL must not hold a key or password, since it is stored: put the key in the environment")
+    return parts.geturl().rstrip("/")
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise HarnessError(f"{text!r} is no list of whole numbers: write 64,256") from None
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise HarnessError(f"{text!r} is no list of rates: write 0.5,2") from None

@@ -1,0 +1,106 @@
+"""Load shapes: who sends when. Closed loads keep streams busy, open ones send on schedule whatever the server does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from harness.arrivals import due_s
+from harness.record import Cell
+from harness.saturation import Backlog
+from harness.wire.tap import Clock
+
+# How long a saturated server may still work off what it has.
+_DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """How long one visit to a loaded cell lasts: so many requests, or so many seconds."""
+
+    requests: int | None
+    seconds: float
+
+    def count(self, rate_per_s: float) -> int:
+        """Requests of an open load."""
+        return self.requests if self.requests is not None else max(1, round(rate_per_s * self.seconds))
+
+
+# Sends one request on a stream; the instant it was due, None where that is now.
+Send = Callable[[int, int | None], Awaitable[None]]
+
+
+async def closed_load(streams: int, stretch: Stretch, send: Send, clock: Clock) -> None:
+    """Each of `streams` sends its next request when its last one has ended."""
+    end_ns = clock() + round(stretch.seconds * 1e9)
+    left = stretch.requests
+
+    async def work(stream: int) -> None:
+        nonlocal left
+        while True:
+            if left is None:
+                if clock() >= end_ns:
+                    return
+            elif left <= 0:
+                return
+            else:
+                left -= 1
+            await send(stream, None)
+
+    await together([work(stream) for stream in range(streams)])
+
+
+async def open_load(cell: Cell, stretch: Stretch, send: Send, clock: Clock, seed: str) -> str | None:
+    """Sends on schedule; None, or why it stopped before the end: the server is saturated.
+
+    A request is due at an instant fixed beforehand, so that a slow server or client cannot thin the
+    load (MLPerf LoadGen's server scenario).
+    """
+    assert cell.rate_per_s is not None
+    count = stretch.count(cell.rate_per_s)
+    start_ns, backlog = clock(), Backlog()
+    running: set[asyncio.Task[None]] = set()
+
+    async def one(due_ns: int) -> None:
+        try:
+            await send(0, due_ns)
+        finally:
+            backlog.ended((clock() - start_ns) * 1e-9)
+
+    verdict: str | None = None
+    try:
+        for due in due_s(cell.arrival, cell.rate_per_s, count, seed):
+            due_ns = start_ns + round(due * 1e9)
+            while (wait_s := (due_ns - clock()) * 1e-9) > 0:
+                await asyncio.sleep(wait_s)
+            for task in [task for task in running if task.done()]:
+                running.discard(task)
+                task.result()
+            backlog.arrived(due)
+            running.add(asyncio.create_task(one(due_ns)))
+            verdict = backlog.verdict()
+            if verdict is not None:
+                break
+        done, _ = await asyncio.wait(running, timeout=None if verdict is None else _DRAIN_S) if running else ((), ())
+        for task in done:
+            task.result()
+    finally:
+        await _cancelled(running)
+    return verdict
+
+
+async def together(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Runs all; the first error ends the others and is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await _cancelled(tasks)
+
+
+async def _cancelled(tasks: set[asyncio.Task[None]] | list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

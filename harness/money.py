@@ -1,0 +1,93 @@
+"""What a run will cost: the price of each lane, said before the first request is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from harness.backends.chat import OPENAI_URL
+from harness.backends.local import is_local
+from harness.backends.ollama import server_url
+from harness.errors import HarnessError
+from harness.opening import BACKENDS, Lane
+from harness.plan import Plan
+from harness.purse import Price, Purse, plan_cost_usd, price_of
+from harness.target import Door
+
+# What a run may cost where nobody said: enough for the default plan with the dearest of the default models.
+DEFAULT_MAX_COST_USD = 2.0
+_WARMUPS = 1
+
+LaneKey = tuple[str, str, str]
+
+
+def prices(
+    groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Door, accepted: bool
+) -> tuple[dict[LaneKey, Price], Purse, list[str]]:
+    """The price of each lane (by its key) that costs money, the purse for them, and lines to say before the run.
+
+    A server on this machine costs nothing. Raises HarnessError for a remote one of unknown price that
+    was not `accepted`.
+    """
+    found: dict[LaneKey, Price] = {}
+    lines: list[str] = []
+    unknown: list[str] = []
+    for lane in (lane for group in groups for lane in group):
+        url = _address(lane, door)
+        if url is None or is_local(url):
+            continue
+        price = price_of(_bare(lane.target.served), _provider(lane, url), plan.price_in, plan.price_out)
+        if price is not None:
+            found[lane.key] = price
+            lines.append(_line(lane, price, plan))
+        else:
+            unknown.append(f"{lane.target.name} at {urlsplit(url).netloc}")
+    if unknown and plan.max_cost_usd is not None:
+        raise HarnessError(
+            f"--max-cost cannot be kept: the price of {unknown[0]} is unknown; give --price-in, --price-out"
+        )
+    if unknown and not accepted:
+        raise HarnessError(
+            f"the price of {', '.join(unknown)} is unknown: give --price-in and --price-out (USD per million tokens, "
+            "0 for a server of your own), or --yes to run all the same"
+        )
+    limit = plan.max_cost_usd if plan.max_cost_usd is not None else DEFAULT_MAX_COST_USD
+    if found:
+        origin = "--max-cost" if plan.max_cost_usd is not None else "default; change it with --max-cost"
+        lines.append(f"the run stops before it costs more than {limit:.2f} USD ({origin})")
+    return found, Purse(limit if found else None), lines
+
+
+def _line(lane: Lane, price: Price, plan: Plan) -> str:
+    rates = (
+        f"{price.input_usd_per_mtok:g} in, {price.output_usd_per_mtok:g} out USD per million tokens ({price.source})"
+    )
+    each = [(shape.prompt_tokens, shape.output_tokens, 1) for shape in plan.shapes]
+    if plan.repeats is None:
+        return f"{lane.target.name}: {rates}; one request of each cell costs {plan_cost_usd(price, each):.4f} USD"
+    count = plan.repeats + _WARMUPS
+    whole = plan_cost_usd(price, [(prompt, output, count) for prompt, output, _ in each])
+    return f"{lane.target.name}: {rates}; the plan costs about {whole:.4f} USD"
+
+
+def _address(lane: Lane, door: Door) -> str | None:
+    """Where the lane's requests go; None for an engine of ours."""
+    given = door.base_urls.get(lane.backend)
+    if lane.backend == "ollama" or lane.target.served.startswith("ollama:"):
+        return server_url(given)
+    if BACKENDS[lane.backend].paid:
+        return given or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL
+    return given
+
+
+def _provider(lane: Lane, url: str) -> str | None:
+    """Whose prices apply: OpenAI's only at OpenAI, since the same name costs something else elsewhere."""
+    if urlsplit(url).hostname == "api.openai.com":
+        first, colon, _ = lane.target.served.partition(":")
+        return first if colon and lane.backend == "langchain" else "openai"
+    return "unknown"
+
+
+def _bare(served: str) -> str:
+    return served.partition(":")[2] if served.startswith(("openai:", "anthropic:")) else served

@@ -1,0 +1,31 @@
+"""What must never be stored: keys from the environment, and the words of a prompt in a server's error text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_LEAST_LENGTH = 6
+# So many words of a prompt in a row are the prompt, not chance.
+_RUN_OF_WORDS = 3
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of the environment that look like keys, the longest first."""
+    found = {
+        value
+        for name, value in environment.items()
+        if len(value) >= _LEAST_LENGTH and name.upper().endswith(_SECRET_NAMES)
+    }
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+def scrubbed(text: str, secrets: Sequence[str], prompt: Sequence[object]) -> str:
+    """`text` without any of `secrets`, and without the prompt where it repeats that."""
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    words = [str(word) for word in prompt]
+    runs = (" ".join(words[at : at + _RUN_OF_WORDS]) for at in range(max(0, len(words) - _RUN_OF_WORDS + 1)))
+    if any(run in text for run in runs):
+        return text.partition(":")[0][:60] + ": (the server repeats the prompt, which is not stored)"
+    return text
