@@ -1,0 +1,248 @@
+"""Money: what a request costs at a price list, and a purse that never gives out more than its limit.
+
+Prices are the caller's, or those of the package genai-prices (https://github.com/pydantic/genai-prices, offline).
+Amounts are US dollars. Inside the purse they are exact fractions, so that no sum of roundings passes the limit.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from genai_prices.types import ModelPrice
+
+# What a chat template puts around a message: roles and separators (4 to 10 tokens in most), a default system prompt.
+TEMPLATE_TOKENS = 64
+
+
+class OverBudget(HarnessError):
+    """A request that could cost more than what is left of the money."""
+
+    exit_status = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices of a request with more than `above_tokens` prompt tokens, in USD per million tokens.
+
+    All of its tokens are charged at them, not only those above.
+    """
+
+    above_tokens: int
+    input_usd_per_mtok: float
+    cached_usd_per_mtok: float | None
+    output_usd_per_mtok: float
+    written_usd_per_mtok: float | None = None
+
+    def cost_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int) -> Fraction:
+        """(prompt - cached) input price + cached cached price + output output price, per million, in USD."""
+        cached = min(max(cached_tokens, 0), prompt_tokens)
+        cached_price = self.input_usd_per_mtok if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok
+        priced = (
+            (prompt_tokens - cached, self.input_usd_per_mtok),
+            (cached, cached_price),
+            (output_tokens, self.output_usd_per_mtok),
+        )
+        return sum((tokens * Fraction(price) for tokens, price in priced), Fraction(0)) / 10**6
+
+    def dearest(self) -> Tier:
+        """These prices with every prompt token at the dearest of read, written to a cache and found in it.
+
+        What is not found in a cache may be written to it at a price of its own (OpenAI, Anthropic), which usage
+        in a record does not tell.
+        """
+        written = max(self.input_usd_per_mtok, self.written_usd_per_mtok or 0.0)
+        return Tier(self.above_tokens, written, self.cached_usd_per_mtok, self.output_usd_per_mtok)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price list in USD per million tokens, and whose it is.
+
+    `cached_usd_per_mtok` is for prompt tokens that the server found in its cache, None where they cost as others;
+    `written_usd_per_mtok` for those it wrote to one, None where that is free; `request_usd` comes on top of each
+    request. `tiers`, ascending, replace the prices for long prompts.
+    """
+
+    input_usd_per_mtok: float
+    cached_usd_per_mtok: float | None
+    output_usd_per_mtok: float
+    source: str
+    written_usd_per_mtok: float | None = None
+    request_usd: float = 0.0
+    tiers: tuple[Tier, ...] = ()
+
+    def cost_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """USD of one request; `cached_tokens` of the prompt were found in a cache, none were written to one."""
+        tier = self._reached(prompt_tokens)[-1]
+        return float(tier.cost_usd(prompt_tokens, output_tokens, cached_tokens) + Fraction(self.request_usd))
+
+    def booked_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """USD of one request at most, where its usage is known: tokens not found in a cache may have been written."""
+        tier = self._reached(prompt_tokens)[-1].dearest()
+        return float(tier.cost_usd(prompt_tokens, output_tokens, cached_tokens) + Fraction(self.request_usd))
+
+    def worst_usd(self, prompt_tokens: int, output_tokens: int) -> float:
+        """USD of one request with up to these tokens, at most: no usage within them is booked above it.
+
+        The dearest over the tiers that it can reach, with all of its prompt found in a cache or none of it.
+        """
+        worst = max(
+            tier.dearest().cost_usd(prompt_tokens, output_tokens, cached)
+            for tier in self._reached(prompt_tokens)
+            for cached in (0, prompt_tokens)
+        )
+        return float(worst + Fraction(self.request_usd))
+
+    def _reached(self, prompt_tokens: int) -> list[Tier]:
+        """The tiers that a prompt of up to this length passes, the last one its own."""
+        base = Tier(
+            -1, self.input_usd_per_mtok, self.cached_usd_per_mtok, self.output_usd_per_mtok, self.written_usd_per_mtok
+        )
+        return [base, *(tier for tier in self.tiers if prompt_tokens > tier.above_tokens)]
+
+
+def price_of(model: str, provider: str | None, price_in: float | None, price_out: float | None) -> Price | None:
+    """The price given (USD per million tokens of input and output), else that of genai-prices, else None.
+
+    A price that changes with the time of day (DeepSeek's) is the one at the moment of asking.
+    """
+    if (price_in is None) != (price_out is None):
+        raise HarnessError("a price needs both sides: give USD per million tokens of input and of output, or neither")
+    if price_in is None or price_out is None:
+        return _listed_price(model, provider)
+    if not all(math.isfinite(price) and price >= 0 for price in (price_in, price_out)):
+        raise HarnessError(f"{price_in:g} and {price_out:g} USD per million tokens are no prices: give 0 or more")
+    return Price(price_in, None, price_out, "given")
+
+
+def _listed_price(model: str, provider: str | None) -> Price | None:
+    import genai_prices  # 0.7 s
+
+    try:
+        found = genai_prices.calc_price(genai_prices.Usage(), model, provider_id=provider)
+    except LookupError:
+        return None
+    listed = found.model_price
+    if listed.input_mtok is None or listed.output_mtok is None:
+        return None
+    starts = sorted({tier.start for price in vars(listed).values() for tier in getattr(price, "tiers", ())})
+    base = _tier(listed, -1)
+    return Price(
+        base.input_usd_per_mtok,
+        base.cached_usd_per_mtok,
+        base.output_usd_per_mtok,
+        f"genai-prices {genai_prices.__version__} ({found.provider.id}, {found.model.id})",
+        base.written_usd_per_mtok,
+        _usd(listed, "requests_kcount", 0) / 1000,
+        tuple(_tier(listed, start) for start in starts),
+    )
+
+
+def _tier(listed: ModelPrice, above_tokens: int) -> Tier:
+    cached, written = listed.cache_read_mtok, listed.cache_write_mtok
+    return Tier(
+        above_tokens,
+        _usd(listed, "input_mtok", above_tokens),
+        None if cached is None else _usd(listed, "cache_read_mtok", above_tokens),
+        _usd(listed, "output_mtok", above_tokens),
+        None if written is None else _usd(listed, "cache_write_mtok", above_tokens),
+    )
+
+
+def _usd(listed: ModelPrice, name: str, above_tokens: int) -> float:
+    """The price of that name for prompts of just over `above_tokens`; 0 where the list has none."""
+    price = getattr(listed, name)
+    for tier in getattr(price, "tiers", ()):
+        if tier.start <= above_tokens:
+            price = tier.price
+    return float(getattr(price, "base", price) or 0)
+
+
+class Purse:
+    """Money for requests in flight: reserve the worst before a request is sent, settle what it was after its end.
+
+    `spent_usd + reserved_usd` never passes `limit_usd`, however many requests are in flight and from however many
+    threads, as long as no request uses more than was reserved for it (then the truth is booked, and nothing more
+    is given out). Without a price nothing is counted in money, so a limit needs one.
+    """
+
+    def __init__(self, limit_usd: float | None, price: Price | None) -> None:
+        """Raises HarnessError for a limit that is no amount, or that cannot be kept as the price is unknown."""
+        if limit_usd is not None and not (math.isfinite(limit_usd) and limit_usd >= 0):
+            raise HarnessError(f"{limit_usd:g} USD is no limit: give an amount of 0 or more")
+        if limit_usd is not None and price is None:
+            raise HarnessError(
+                "a limit in USD needs a price, and this model's is unknown: give USD per million tokens of input and "
+                "of output, or no limit"
+            )
+        self.limit_usd, self.price, self.unknown_requests = limit_usd, price, 0
+        self._spent, self._reserved, self._lock = Fraction(0), Fraction(0), Lock()
+
+    @property
+    def spent_usd(self) -> float:
+        """USD booked; never below what usage says at the list's prices (`Price.booked_usd`)."""
+        return float(self._spent)
+
+    @property
+    def reserved_usd(self) -> float:
+        """USD held for requests that have not ended."""
+        return float(self._reserved)
+
+    def reserve(self, worst_prompt_tokens: int, worst_output_tokens: int) -> float:
+        """USD now held for one request of at most these tokens; give it back to `settle`. Raises OverBudget."""
+        worst_usd = self.price.worst_usd(worst_prompt_tokens, worst_output_tokens) if self.price else 0.0
+        with self._lock:
+            held = self._reserved + Fraction(worst_usd)
+            if self.limit_usd is not None and self._spent + held > Fraction(self.limit_usd):
+                raise OverBudget(
+                    f"the next request could cost {worst_usd:.6f} USD, with {self.spent_usd:.6f} spent and "
+                    f"{self.reserved_usd:.6f} reserved of {self.limit_usd:.6f}: raise the limit, or ask for fewer or "
+                    "shorter requests"
+                )
+            self._reserved = held
+        return worst_usd
+
+    def settle(
+        self, reserved_usd: float, prompt_tokens: int | None, output_tokens: int | None, cached_tokens: int | None
+    ) -> None:
+        """End of one request: its reservation is released and its usage booked, all of it where usage is missing.
+
+        Without a count of cached tokens none were. A request that was never sent has usage (0, 0, 0), which costs 0.
+        Raises ValueError for more than is reserved: a reservation is settled once.
+        """
+        known = prompt_tokens is not None and output_tokens is not None
+        booked_usd = reserved_usd
+        if prompt_tokens is not None and output_tokens is not None and self.price:
+            sent = prompt_tokens > 0 or output_tokens > 0
+            booked_usd = self.price.booked_usd(prompt_tokens, output_tokens, cached_tokens or 0) if sent else 0.0
+        with self._lock:
+            if Fraction(reserved_usd) > self._reserved:
+                raise ValueError(f"{reserved_usd} USD settled of {self.reserved_usd} reserved: settle a request once")
+            self._reserved -= Fraction(reserved_usd)
+            self._spent += Fraction(booked_usd)
+            self.unknown_requests += not known
+
+
+def prompt_tokens_bound(text: str) -> int:
+    """Tokens of a prompt at most, whatever the tokenizer: bytes of its UTF-8 + 64 for the chat template.
+
+    A token of a byte-level or byte-fallback vocabulary stands for at least one byte. Of the Unicode normal forms
+    that tokenizers apply first the longest counts (NFKC turns one U+FDFA of 3 bytes into 33). A template that adds
+    more than 64 tokens of its own (a long default system prompt) is not covered.
+    """
+    forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD"))]
+    return max(len(form.encode("utf-8", "surrogatepass")) for form in forms) + TEMPLATE_TOKENS
+
+
+def plan_cost_usd(price: Price, requests: Iterable[tuple[int, int, int]]) -> float:
+    """USD of (prompt tokens, output tokens, how many requests of it), nothing found in a cache."""
+    return math.fsum(price.cost_usd(prompt, output) * count for prompt, output, count in requests)
