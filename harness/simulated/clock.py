@@ -7,9 +7,9 @@ import time
 from heapq import heappop, heappush
 from typing import Protocol
 
-# asyncio rounds a sleep up to the next millisecond and wakes some tens of microseconds after it, so
-# the last stretch before an instant is spent looking at the clock.
-SPIN_S = 0.0015
+# asyncio rounds a sleep up by as much as two milliseconds, and a virtual machine that was idle wakes
+# some tenths later: the last stretch before an instant is spent looking at the clock.
+SPIN_S = 0.003
 
 
 class Clock(Protocol):
