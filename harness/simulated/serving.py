@@ -41,7 +41,7 @@ async def serving(
         )
     except OSError as error:
         raise EngineFailure(f"simulated engine: cannot listen on port {options.port}: {error.strerror}") from error
-    async with engine.log.written(), listening:
+    async with listening, engine.log.written():
         try:
             yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         finally:
