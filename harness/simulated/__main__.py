@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.simulated.law import Faults, Law
-from harness.simulated.serving import CONTEXT_TOKENS, serving
+from harness.simulated.library import DEFAULT_MODELS
+from harness.simulated.options import CONTEXT_TOKENS, Setup
+from harness.simulated.serving import serving
 
 
 def arguments() -> argparse.Namespace:
@@ -27,6 +31,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--slots", type=int, default=1, help="requests at once")
     parser.add_argument("--context", type=int, default=CONTEXT_TOKENS, help="tokens that each slot holds")
+    parser.add_argument("--models", default=",".join(DEFAULT_MODELS), help="installed models, with commas between")
+    parser.add_argument("--load-on-request", action="store_true", help="load a model when it is asked for, as Ollama")
+    parser.add_argument("--requests-per-minute", type=int, help="refuse what goes beyond, with status 429")
+    parser.add_argument("--log", type=Path, help="write a JSON line per finished request for a completion there")
     return parser.parse_args()
 
 
@@ -48,7 +56,19 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 async def _served(law: Law, faults: Faults, options: argparse.Namespace) -> None:
-    async with serving(law, faults, slots=options.slots, context_tokens=options.context, port=options.port) as url:
+    setup: Setup = {
+        "slots": options.slots,
+        "context_tokens": options.context,
+        "port": options.port,
+        "models": tuple(name for name in options.models.split(",") if name),
+        "load_on_request": options.load_on_request,
+        "requests_per_minute": options.requests_per_minute,
+        "log": options.log,
+    }
+    async with serving(law, faults, **setup) as url:
+        # What lives as long as the engine is not looked through again: that would take milliseconds.
+        gc.collect()
+        gc.freeze()
         print(json.dumps({"url": url}), flush=True)  # noqa: T201
         await asyncio.Event().wait()
 

@@ -21,6 +21,16 @@ DURATIONS = (
     "load_s",
 )
 
+FLAGS = (
+    "broken_json",
+    "wrong_usage",
+    "missing_timings",
+    "missing_usage",
+    "empty_deltas",
+    "keep_alive_comments",
+    "refuse_load",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Law:
@@ -84,7 +94,12 @@ class Faults:
     `http_status`: the request is refused with it. `slow_header_s`: the request waits so long
     before anything happens, and the engine's timings know nothing of it. `broken_json`: one event
     is cut short. `wrong_usage`: more tokens are claimed than were sent. `missing_timings`: the last
-    event has none. `refuse_load` (once, not by request): the engine does not start.
+    event has no durations (OpenAI's has none anyway). `missing_usage`: it has no counts.
+    `empty_deltas`, `keep_alive_comments`: halfway to each event that brings tokens comes one that
+    brings none, or a comment (server-sent events only). `retry_after_s`: the header that goes with
+    a planted 429. `reasoning_tokens`: so many tokens of a chat's answer are reasoning and come first.
+    `finish_early_tokens`: the model stops by itself after so many. `refuse_load` (once, not by
+    request): the engine does not start.
     """
 
     die_after_tokens: int | None = None
@@ -93,6 +108,12 @@ class Faults:
     broken_json: bool = False
     wrong_usage: bool = False
     missing_timings: bool = False
+    missing_usage: bool = False
+    empty_deltas: bool = False
+    keep_alive_comments: bool = False
+    retry_after_s: float | None = None
+    reasoning_tokens: int = 0
+    finish_early_tokens: int | None = None
     refuse_load: bool = False
     fail_every: int = 1
 
@@ -102,8 +123,13 @@ class Faults:
         if self.http_status is not None:
             demand_whole("faults", "http_status", self.http_status, least=400, most=599)
         demand_number("faults", "slow_header_s", self.slow_header_s)
+        if self.retry_after_s is not None:
+            demand_number("faults", "retry_after_s", self.retry_after_s)
+        demand_whole("faults", "reasoning_tokens", self.reasoning_tokens, least=0)
+        if self.finish_early_tokens is not None:
+            demand_whole("faults", "finish_early_tokens", self.finish_early_tokens, least=1)
         demand_whole("faults", "fail_every", self.fail_every, least=1)
-        for name in ("broken_json", "wrong_usage", "missing_timings", "refuse_load"):
+        for name in FLAGS:
             demand_flag("faults", name, getattr(self, name))
 
     def of_request(self, number: int) -> Faults:

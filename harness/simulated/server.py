@@ -1,9 +1,4 @@
-"""The engine's connections: each request to its answer, each event at its planned instant.
-
-Every instant is the start of the work plus the timeline's, so that lateness does not add up. As in
-llama.cpp the header of a stream leaves when a slot takes the request up, plain answers keep the
-connection, and the end of a stream closes it.
-"""
+"""The engine's connections: each request to the protocol of its path, each answer back."""
 
 from __future__ import annotations
 
@@ -12,13 +7,13 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from harness.simulated import answers, http
-from harness.simulated.answers import Completion
-from harness.simulated.ask import Refused, ask
-from harness.simulated.clock import Clock
+from harness.simulated import blobs, http
+from harness.simulated.ask import Refused
+from harness.simulated.delivery import Wire, delivered
 from harness.simulated.engine import Engine
-
-_REFUSALS = {429: "rate_limit_error", 503: "unavailable_error"}
+from harness.simulated.protocols import protocol_of
+from harness.simulated.protocols.base import Plain, Protocol, Request
+from harness.simulated.queue_log import Entry
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +21,6 @@ class Server:
     """An engine on a socket: one conversation for each connection."""
 
     engine: Engine
-    clock: Clock
     conversations: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,9 +30,9 @@ class Server:
         self.conversations.add(task)
         # Without it a small event waits up to 40 ms for the one before it to be acknowledged.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(self.engine, self.clock, reader, writer)
+        connection = _Connection(self.engine, reader, writer)
         try:
-            while (request := await http.http_request(reader)) is not None and await connection.answered(request):
+            while (head := await http.head(reader)) is not None and await connection.answered(head):
                 pass
         except asyncio.CancelledError:
             # The engine stops: whatever is under way is dropped, as when a process ends.
@@ -60,77 +54,78 @@ class Server:
 @dataclass(frozen=True, slots=True)
 class _Connection:
     engine: Engine
-    clock: Clock
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def answered(self, request: http.HttpRequest) -> bool:
+    async def answered(self, head: http.Head) -> bool:
         """Answer a request; whether the connection is kept."""
-        received_s = self.clock.now_s()
-        try:
-            if (request.method, request.path) == ("POST", "/completion"):
-                return await self._completed(request, received_s)
-            body = http.json_bytes(self.engine.plain(request.method, request.path, request.body))
-        except Refused as refused:
-            body = http.json_bytes(answers.error(refused))
-            self.writer.write(http.json_response(refused.status, body, keep=False))
+        protocol = protocol_of(head.path)
+        if head.headers.get("expect", "").lower() == "100-continue":
+            self.writer.write(http.CONTINUE)
+        if head.path.startswith(blobs.PREFIX):
+            return await self._blob(protocol, head)
+        body = await http.body(self.reader, head)
+        if body is None:
             return False
-        self.writer.write(http.json_response(200, body, request.keep))
-        return request.keep
-
-    async def _completed(self, request: http.HttpRequest, received_s: float) -> bool:
-        slots = self.engine.slots
-        faults = self.engine.next_faults()
-        if faults.slow_header_s:
-            received_s += faults.slow_header_s
-            await self.clock.until(received_s)
-        if faults.http_status is not None:
-            kind = _REFUSALS.get(faults.http_status, "server_error")
-            raise Refused(faults.http_status, kind, "simulated fault")
-        asked = ask(request.body, slots.context_tokens)
-        slot = await slots.taken(asked.id_slot, asked.prompt)
+        request = Request(head.method, head.path, body, self.engine.clock.now_s())
+        if not protocol.asks_completion(head.method, head.path):
+            return await self._plain(protocol, request, head.keep)
+        entry = Entry(protocol.name, request.received_s)
         try:
-            start_s = max(received_s, slot.free_since_s)
-            if asked.stream:
-                self.writer.write(http.STREAM_HEADER)
-            planned = self.engine.completion(asked, slot, faults)
-            keep = request.keep and not asked.stream and not planned.dies
-            if asked.stream:
-                done_tokens = await self._streamed(planned, start_s)
-            else:
-                done_tokens = await self._whole(planned, start_s, keep)
-            slot.tokens = asked.prompt + planned.generated[: max(0, done_tokens - 1)]
-            return keep
+            return await self._completed(protocol, request, head.keep, entry)
         finally:
-            slots.give_back(slot, self.clock.now_s())
+            entry.ended_s = self.engine.clock.now_s()
+            self.engine.log.add(entry)
 
-    async def _streamed(self, planned: Completion, start_s: float) -> int:
-        """Send event after event; how many tokens were out when the last event or the connection was."""
-        generated = planned.generated
-        last = http.json_bytes(answers.last_event(planned, []))
-        ends = planned.timeline.chunk_ends(self.engine.law.chunk_tokens)
-        done_tokens = 0
-        for number, end in enumerate(ends):
-            if end > planned.living_tokens:
-                break
-            event = http.json_bytes(answers.token_event(planned, generated[done_tokens:end], end))
-            if planned.faults.broken_json and number == min(1, len(ends) - 1):
-                event = event[: len(event) // 2]
-            await self.clock.until(start_s + planned.timeline.token_at_s[end - 1])
-            if self.reader.at_eof() or self.writer.is_closing():
-                return done_tokens
-            self.writer.write(http.event_chunk(event))
-            done_tokens = end
-        if not planned.dies:
-            self.writer.write(http.event_chunk(last) + http.LAST_CHUNK)
-        return done_tokens
+    async def _completed(self, protocol: Protocol, request: Request, keep: bool, entry: Entry) -> bool:
+        engine = self.engine
+        try:
+            engine.limit.take(engine.clock.now_s())
+            faults = engine.next_faults()
+            if faults.slow_header_s:
+                request = Request(request.method, request.path, request.body, request.received_s + faults.slow_header_s)
+                await engine.clock.until(request.received_s)
+            if faults.http_status is not None:
+                retry = {} if faults.retry_after_s is None else {"retry-after": f"{faults.retry_after_s:g}"}
+                raise Refused(faults.http_status, "", "simulated fault", retry)
+            exchange = protocol.exchange(engine, request)
+            if exchange is None:
+                return await self._plain(protocol, request, keep)
+            wire = Wire(engine, protocol, self.reader, self.writer)
+            return await delivered(wire, exchange, faults, request.received_s, keep, entry)
+        except Refused as refused:
+            entry.status, entry.end = refused.status, "refused"
+            return self._refuse(protocol, refused)
 
-    async def _whole(self, planned: Completion, start_s: float, keep: bool) -> int:
-        """Send the answer in one piece when its last token is ready; how many tokens there were then."""
-        body = http.json_bytes(answers.last_event(planned, planned.generated))
-        if planned.faults.broken_json:
-            body = body[: len(body) // 2]
-        await self.clock.until(start_s + planned.timeline.token_at_s[max(0, planned.living_tokens - 1)])
-        if not planned.dies:
-            self.writer.write(http.json_response(200, body, keep))
-        return planned.living_tokens
+    async def _plain(self, protocol: Protocol, request: Request, keep: bool) -> bool:
+        try:
+            plain = await protocol.plain(self.engine, request)
+        except Refused as refused:
+            return self._refuse(protocol, refused)
+        self.writer.write(self._plain_bytes(protocol, plain, keep))
+        return keep
+
+    def _plain_bytes(self, protocol: Protocol, plain: Plain, keep: bool) -> bytes:
+        lines, keeping = protocol.headers(self.engine), protocol.keeping(keep)
+        if plain.lines is not None:
+            return http.stream_header(lines, "application/x-ndjson", keeping) + http.ndjson_body(plain.lines)
+        content = b"" if plain.content is None else http.json_bytes(plain.content)
+        return http.whole_response(plain.status, lines, content, keeping)
+
+    async def _blob(self, protocol: Protocol, head: http.Head) -> bool:
+        try:
+            status = await blobs.answered(self.engine.library, self.reader, head)
+        except Refused as refused:
+            if head.method != "HEAD":
+                return self._refuse(protocol, refused)
+            status = refused.status
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
+            return False
+        self.writer.write(http.whole_response(status, "", b"", protocol.keeping(head.keep)))
+        return head.keep
+
+    def _refuse(self, protocol: Protocol, refused: Refused) -> bool:
+        lines = protocol.headers(self.engine) + "".join(f"{name}: {text}\r\n" for name, text in refused.headers.items())
+        body = http.json_bytes(protocol.refusal(refused))
+        self.writer.write(http.whole_response(refused.status, lines, body, protocol.keeping(False)))
+        return False

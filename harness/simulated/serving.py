@@ -7,42 +7,41 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from typing import Unpack
 
 from harness.errors import EngineFailure, HarnessError
+from harness.simulated import http
 from harness.simulated.clock import Clock, RealClock
-from harness.simulated.demands import BadLaw
 from harness.simulated.engine import Engine
 from harness.simulated.law import NO_FAULTS, Faults, Law
+from harness.simulated.library import library
+from harness.simulated.limits import RequestLimit
+from harness.simulated.options import Options, Setup
+from harness.simulated.queue_log import QueueLog
 from harness.simulated.server import Server
 from harness.simulated.slots import Slot, Slots
-
-CONTEXT_TOKENS = 4096
 
 
 @asynccontextmanager
 async def serving(
-    law: Law,
-    faults: Faults = NO_FAULTS,
-    *,
-    slots: int = 1,
-    context_tokens: int = CONTEXT_TOKENS,
-    port: int = 0,
-    clock: Clock | None = None,
+    law: Law, faults: Faults = NO_FAULTS, *, clock: Clock | None = None, **setup: Unpack[Setup]
 ) -> AsyncIterator[str]:
-    """Load, listen on loopback, yield the URL. `context_tokens` is what each slot holds; port 0 is any free one."""
-    if slots < 1 or context_tokens < 2:
-        raise BadLaw(f"simulated engine: {slots} slots of {context_tokens} tokens: at least 1 of at least 2 needed")
+    """Load, listen on loopback, yield the URL."""
+    options = Options(**setup)
     if faults.refuse_load:
         raise EngineFailure("simulated engine: error loading model: this law refuses to load")
     clock = clock or RealClock()
-    await clock.until(clock.now_s() + law.load_s)
-    engine = Engine(law, faults, Slots([Slot(number) for number in range(slots)], context_tokens))
-    server = Server(engine, clock)
+    if not options.load_on_request:
+        await clock.until(clock.now_s() + law.load_s)
+    engine = _engine(law, faults, clock, options)
+    server = Server(engine)
     try:
-        listening = await asyncio.start_server(server.converse, "127.0.0.1", port)
+        listening = await asyncio.start_server(
+            server.converse, "127.0.0.1", options.port, limit=http.PIECE_BYTES, backlog=1024
+        )
     except OSError as error:
-        raise EngineFailure(f"simulated engine: cannot listen on port {port}: {error.strerror}") from error
-    async with listening:
+        raise EngineFailure(f"simulated engine: cannot listen on port {options.port}: {error.strerror}") from error
+    async with listening, engine.log.written():
         try:
             yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         finally:
@@ -50,17 +49,27 @@ async def serving(
             await server.stop()
 
 
+def _engine(law: Law, faults: Faults, clock: Clock, options: Options) -> Engine:
+    return Engine(
+        law,
+        faults,
+        Slots([Slot(number) for number in range(options.slots)], options.context_tokens),
+        clock,
+        library(clock, law.load_s, options.context_tokens, options.models, options.load_on_request),
+        RequestLimit(options.requests_per_minute),
+        QueueLog(options.log),
+    )
+
+
 @contextmanager
-def running(
-    law: Law, faults: Faults = NO_FAULTS, *, slots: int = 1, context_tokens: int = CONTEXT_TOKENS
-) -> Iterator[str]:
+def running(law: Law, faults: Faults = NO_FAULTS, **setup: Unpack[Setup]) -> Iterator[str]:
     """The same beside synchronous code: a thread with its own event loop."""
     listening: Future[str] = Future()
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        async with serving(law, faults, slots=slots, context_tokens=context_tokens) as url:
+        async with serving(law, faults, **setup) as url:
             listening.set_result(url)
             await stop.wait()
 

@@ -40,6 +40,11 @@ class Slots:
         self.waiting.append((wanted, turn))
         return await turn
 
+    def forget(self) -> None:
+        """Empty every cache, as when the model is loaded anew."""
+        for slot in self.slots:
+            slot.tokens = []
+
     def give_back(self, slot: Slot, now_s: float) -> None:
         """Free the slot, or pass it on to the first that waits for it."""
         slot.free_since_s = now_s
@@ -53,12 +58,17 @@ class Slots:
 
 def common_prefix_tokens(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens the two have in common at their beginning."""
-    length = 0
-    for first, second in zip(one, other, strict=False):
-        if first != second:
-            break
-        length += 1
-    return length
+    same, length = 0, min(len(one), len(other))
+    if one[:length] == other[:length]:
+        return length
+    # The first `same` are equal, the first `length` are not.
+    while length - same > 1:
+        middle = (same + length) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            length = middle
+    return same
 
 
 def _best(free: Sequence[Slot], prompt: Sequence[int]) -> Slot:

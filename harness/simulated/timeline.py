@@ -22,10 +22,12 @@ class Timeline:
         """From the first token to the last, as llama.cpp counts it."""
         return self.token_at_s[-1] - self.token_at_s[0]
 
-    def chunk_ends(self, chunk_tokens: int) -> list[int]:
-        """How many tokens are out after each event of the stream."""
+    def chunk_ends(self, chunk_tokens: int, split_tokens: int = 0) -> list[int]:
+        """How many tokens are out after each event of the stream; no event reaches across the split."""
         output_tokens = len(self.token_at_s)
-        return [*range(chunk_tokens, output_tokens, chunk_tokens), output_tokens]
+        before = [*range(chunk_tokens, split_tokens, chunk_tokens), split_tokens] if split_tokens else []
+        after = [*range(split_tokens + chunk_tokens, output_tokens, chunk_tokens), output_tokens]
+        return before + [end for end in after if end > split_tokens]
 
 
 @dataclass(frozen=True, slots=True)

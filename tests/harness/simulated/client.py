@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import httpx
 
 from harness.simulated.law import NO_FAULTS, Faults, Law
+from harness.simulated.options import Setup
 from harness.simulated.serving import serving
 
 T = TypeVar("T")
@@ -35,15 +36,11 @@ class InstantClock:
 
 
 def instant(
-    law: Law | None = None,
-    faults: Faults = NO_FAULTS,
-    *,
-    slots: int = 1,
-    context_tokens: int = 256,
-    clock: InstantClock | None = None,
+    law: Law | None = None, faults: Faults = NO_FAULTS, *, clock: InstantClock | None = None, **setup: Unpack[Setup]
 ) -> AbstractAsyncContextManager[str]:
     """An engine that keeps its law without taking any time for it."""
-    return serving(law or Law(), faults, slots=slots, context_tokens=context_tokens, clock=clock or InstantClock())
+    setup.setdefault("context_tokens", 256)
+    return serving(law or Law(), faults, clock=clock or InstantClock(), **setup)
 
 
 def client(url: str) -> httpx.AsyncClient:

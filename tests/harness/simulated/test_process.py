@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -41,6 +42,20 @@ def test_it_says_where_it_listens_and_what_it_was_told() -> None:
         engine.communicate(timeout=10)
     assert props["total_slots"] == 3
     assert props["default_generation_settings"]["n_ctx"] == 512
+
+
+def test_it_serves_the_models_at_the_rate_and_with_the_log_that_it_was_told(tmp_path: Path) -> None:
+    log = tmp_path / "queue.jsonl"
+    arguments = ["--models", "one,two:7b", "--load-on-request", "--requests-per-minute", "1", "--log", str(log)]
+    with started(*arguments) as engine:
+        url = url_of(engine)
+        tags = httpx.get(url + "/api/tags", trust_env=False).json()
+        ask = {"model": "two:7b", "prompt": "a", "max_tokens": 2}
+        answers = [httpx.post(url + "/v1/completions", json=ask, trust_env=False) for _ in range(2)]
+        engine.communicate(timeout=10)
+    assert [model["name"] for model in tags["models"]] == ["one:latest", "two:7b"]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == [200, 429]
 
 
 def test_it_ends_with_its_standard_input() -> None:
