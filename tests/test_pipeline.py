@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +14,12 @@ from calibration.validate import held_out, speed_residuals
 from estimator.specs import Workload
 from estimator.theory.terms import decode_terms, prefill_terms
 from harness.journal import Journal, find_journals, read_record
-from harness.opening import Door, resolve
 from harness.plan import Plan, Shape
 from harness.record import Record
-from harness.run import Runner
 from harness.simulated.law import Law
 from harness.simulated.serving import serving
-from harness.watch import Watcher
-from tests.harness.making import header
+from harness.target import Door
+from tests.harness.making import header, run_plan
 from tests.planted import MIXTURE, MODELS, PRICES, file_of, law_of, seconds
 
 pytestmark = pytest.mark.slow
@@ -34,20 +31,12 @@ def measured(folder: Path, laws: dict[str, Law]) -> list[Record]:
     """One run of the real harness for each model, against an engine that obeys its law."""
 
     async def one(name: str, law: Law) -> None:
-        plan = Plan(backend="simulated", models=(name,), quants=(MIXTURE,), shapes=SHAPES, repeats=3)
+        plan = Plan(("simulated",), (name,), quants=(MIXTURE,), shapes=SHAPES, repeats=3)
+        place = folder / name.replace(":", "-")
+        with Journal(place) as journal:
+            journal.append(replace(header(), run_id=name))
         async with serving(law, slots=3) as url:
-            with Journal(folder / name.replace(":", "-")) as journal:
-                start = replace(header(), run_id=name)
-                journal.append(start)
-                await Runner(
-                    plan,
-                    (resolve(name, MIXTURE),),
-                    Door(base_url=url),
-                    journal,
-                    Record(start),
-                    Watcher(),
-                    time.perf_counter_ns,
-                ).run()
+            await run_plan(place, plan, Door(base_urls={"simulated": url}))
 
     for name, law in laws.items():
         asyncio.run(one(name, law))

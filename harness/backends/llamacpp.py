@@ -169,7 +169,13 @@ async def open_llamacpp(call: Call) -> AsyncIterator[Opened]:
 
 @asynccontextmanager
 async def open_simulated(call: Call) -> AsyncIterator[Opened]:
-    """A simulated engine of the door's law, in a process of its own."""
+    """A simulated engine of the door's law, in a process of its own, or one that runs."""
+    if url := call.door.base_urls.get(SIMULATED):
+        async with _served(
+            call, url, Facts(SIMULATED, "1", options={"base_url": url}, model=call.target.facts)
+        ) as opened:
+            yield opened
+        return
     options, law = engine_options(call.plan, call.target.name), call.door.law or DEFAULT_LAW
     command = [sys.executable, "-m", "harness.simulated", "--slots", str(options.slots)]
     command += ["--context", str(options.context_tokens // options.slots), "--law", law]

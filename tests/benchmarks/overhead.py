@@ -17,11 +17,13 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from harness.backends import Ask, Facts, Piece, Sent
+from harness.backends import Ask, Facts
 from harness.backends.launch import child_server
 from harness.backends.llamacpp import LlamaServer
 from harness.simulated.law import Law
-from harness.wire import Wire
+from harness.wire.raw import Wire
+from harness.wire.streams import llamacpp_stream, told
+from harness.wire.tap import tapped
 
 LAW = Law(prefill_fixed_s=0.020, decode_s_per_token=0.002)
 PROMPT = tuple(range(300, 364))
@@ -47,13 +49,10 @@ def raw_ttft_s(url: str) -> float:
 
 async def harness_ttft_s(server: LlamaServer) -> float:
     """TTFT as the harness measures it."""
-    sent = first = 0
-    async for event in server.generate(Ask(PROMPT, 4, 0, 0)):
-        if isinstance(event, Sent):
-            sent = event.sent_ns
-        elif isinstance(event, Piece) and not first:
-            first = event.wire_ns
-    return (first - sent) * 1e-9
+    with tapped() as tap:
+        async for _ in server.generate(Ask(PROMPT, 4, 0, 0)):
+            pass
+    return (told(tap, llamacpp_stream).arrivals[0].wire_ns - tap.sent_ns) * 1e-9
 
 
 async def compare(rounds: int) -> tuple[list[float], list[float]]:
@@ -63,7 +62,7 @@ async def compare(rounds: int) -> tuple[list[float], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         async with child_server(command, Path(folder) / "log") as engine:
             wire = Wire(engine.url, time.perf_counter_ns)
-            server = LlamaServer(wire, Facts("simulated", "", "", {}, {}, {}, None, 1, 4096))
+            server = LlamaServer(wire, Facts("simulated"))
             for _ in range(rounds):
                 raw.append(await asyncio.to_thread(raw_ttft_s, engine.url))
                 ours.append(await harness_ttft_s(server))

@@ -6,34 +6,26 @@ measures prefill and decode; the medians of the seeds are compared with the spre
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, stdev
 
 from estimator.catalog import find_model
-from harness.journal import Journal, read_record
-from harness.metrics import counted, known, tpot_s, ttft_s
-from harness.opening import Door, Target, resolve
+from harness.metrics import known, tpot_s, ttft_s
 from harness.plan import Plan, Shape
 from harness.record import Record
-from harness.run import Runner
 from harness.summary import loaded
-from harness.watch import Watcher
 from harness.weights.store import Store
-from tests.harness.making import header
+from tests.harness.making import counted, ran
 
 PLAN = Plan(models=("seeds",), shapes=(Shape(128, 32),), repeats=3)
 
 
-async def once(target: Target, folder: Path) -> Record:
+def once(path: Path, folder: Path) -> Record:
     """One engine, three counted requests."""
-    with Journal(folder) as journal:
-        journal.append(header())
-        await Runner(PLAN, (target,), Door(), journal, Record(header()), Watcher(), time.perf_counter_ns).run()
-    return read_record(folder)
+    return ran(folder, replace(PLAN, models=(str(path),)))
 
 
 def main() -> None:
@@ -46,7 +38,7 @@ def main() -> None:
         for turn in range(rounds):
             for seed in (1, 2):
                 path = Store().build(model, "Q4_K_M", seed)
-                record = asyncio.run(once(resolve(str(path), ""), Path(scratch) / f"{turn}-{seed}"))
+                record = once(path, Path(scratch) / f"{turn}-{seed}")
                 (requests,) = counted(record).values()
                 found[seed]["ttft"].append(median(known(ttft_s(r) for r in requests)))
                 found[seed]["tpot"].append(median(known(tpot_s(r) for r in requests)))

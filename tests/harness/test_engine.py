@@ -7,25 +7,27 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from harness.backends import Ask, Done, Event, Piece
+from harness.backends import Ask, Call
 from harness.backends.launch import EngineOptions, buffers, dry_run, embedded_engine, require_free_port, server_binary
+from harness.backends.llamacpp import open_llamacpp
 from harness.errors import EngineFailure
-from harness.journal import Journal, read_record
-from harness.metrics import closure_s, counted, e2e_s, known, peak
-from harness.opening import Door, Target, opened, resolve
+from harness.metrics import closure_s, e2e_s, known, peak
 from harness.plan import Plan, Shape
 from harness.record import Record
-from harness.run import Runner
+from harness.target import Door, Target, resolve
 from harness.watch import Watcher
 from harness.weights.build import write_model
-from harness.wire import Wire
-from tests.harness.making import header
+from harness.wire.raw import Wire
+from harness.wire.streams import Told, llamacpp_stream, told
+from harness.wire.tap import tapped
+from tests.harness.making import counted, ran
 from tests.harness.test_weights import TINY
 
 pytestmark = pytest.mark.engine
@@ -48,11 +50,8 @@ PLAN = Plan(
 
 
 def measured(tiny: Path, folder: Path) -> Record:
-    with Journal(folder) as journal:
-        journal.append(header())
-        runner = Runner(PLAN, (target(tiny),), Door(), journal, read_record(folder), Watcher(), time.perf_counter_ns)
-        asyncio.run(runner.run())
-    return read_record(folder)
+    plan = replace(PLAN, models=(str(tiny),))
+    return ran(folder, plan)
 
 
 def test_a_run_of_the_real_engine_is_recorded_with_what_the_engine_says_of_itself(tiny: Path, tmp_path: Path) -> None:
@@ -87,24 +86,26 @@ def test_the_sampler_sees_the_engine_and_not_us(tiny: Path, tmp_path: Path) -> N
     assert all(s.resident_bytes == (s.file_bytes or 0) + (s.anonymous_bytes or 0) for s in samples)
 
 
-def ask(tiny: Path, log: Path, tokens: int) -> list[Event]:
-    async def run() -> list[Event]:
-        async with opened(target(tiny), PLAN, Door(), log, time.perf_counter_ns) as engine:
+def ask(tiny: Path, log: Path, tokens: int) -> Told:
+    call = Call(target(tiny), PLAN, Door(), log, time.perf_counter_ns, Watcher())
+
+    async def run() -> Told:
+        async with open_llamacpp(call) as engine:
             pool = await engine.backend.vocabulary()
             assert len(pool) > 100
-            return [event async for event in engine.backend.generate(Ask(pool[:16], tokens, 0, 0))]
+            with tapped() as tap:
+                delivered = [event async for event in engine.backend.generate(Ask(pool[:16], tokens, 0, 0))]
+            assert len(delivered) == tokens
+            return told(tap, llamacpp_stream)
 
     return asyncio.run(run())
 
 
 def test_greedy_decoding_of_random_weights_never_ends_early_and_streams_every_token(tiny: Path, tmp_path: Path) -> None:
-    events = ask(tiny, tmp_path / "log", tokens=200)
-    pieces = [event for event in events if isinstance(event, Piece)]
-    assert sum(piece.tokens or 0 for piece in pieces) == 200
-    assert len(pieces) == 200, "no byte tokens: each token is printable text of its own"
-    done = events[-1]
-    assert isinstance(done, Done)
-    assert done.usage.output_tokens == 200
+    said = ask(tiny, tmp_path / "log", tokens=200)
+    assert sum(arrival.tokens or 0 for arrival in said.arrivals) == 200
+    assert len(said.arrivals) == 200, "no byte tokens: each token is printable text of its own"
+    assert said.usage.output_tokens == 200
 
 
 def test_a_prompt_of_n_words_is_n_tokens_of_the_built_tokenizer(tiny: Path, tmp_path: Path) -> None:

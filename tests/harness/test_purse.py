@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.purse import OverBudget, Price, Purse, Tier, plan_cost_usd, price_of, prompt_tokens_bound
+from harness.purse import OverBudget, Price, Purse, Reservation, Tier, plan_cost_usd, price_of, prompt_tokens_bound
 
 GPT_4 = Price(30.0, None, 60.0, "given")
 LONG_IS_DEARER = Price(1.0, 0.1, 8.0, "given", tiers=(Tier(200_000, 2.0, 0.2, 12.0),))
@@ -99,72 +99,71 @@ def test_half_a_price_and_no_price_are_refused(price_in: float | None, price_out
 
 
 def test_a_request_that_could_pass_the_limit_is_refused_in_one_line_and_reserves_nothing() -> None:
-    purse = Purse(0.10, GPT_4)
-    first = purse.reserve(1000, 500)
-    with pytest.raises(OverBudget, match="0.060000 USD, with 0.000000 spent and 0.060000 reserved of 0.100000") as told:
-        purse.reserve(1000, 500)
+    purse = Purse(0.10)
+    first = purse.reserve(GPT_4, 1000, 500)
+    with pytest.raises(OverBudget, match="0.0600 USD, with 0.0000 spent and 0.0600 reserved of 0.1000") as told:
+        purse.reserve(GPT_4, 1000, 500)
     assert told.value.exit_status == 9
     assert "\n" not in str(told.value)
-    assert purse.reserved_usd == first
+    assert purse.reserved_usd == first.usd
     purse.settle(first, 500, 250, None)
     assert purse.spent_usd == pytest.approx(0.03)
     assert purse.reserved_usd == 0
-    purse.reserve(1000, 500)
+    purse.reserve(GPT_4, 1000, 500)
 
 
 def test_eight_eighths_fit_a_limit_of_one() -> None:
-    purse = Purse(1.0, Price(0.125 * 1e6, None, 0.0, "given"))
+    purse = Purse(1.0)
     for _ in range(8):
-        purse.settle(purse.reserve(1, 0), 1, 0, 0)
+        purse.settle(purse.reserve(Price(0.125 * 1e6, None, 0.0, "given"), 1, 0), 1, 0, 0)
     assert purse.spent_usd == 1.0
     with pytest.raises(OverBudget):
-        purse.reserve(1, 0)
+        purse.reserve(Price(0.125 * 1e6, None, 0.0, "given"), 1, 0)
 
 
 def test_without_usage_the_whole_reservation_is_booked_and_counted() -> None:
-    purse = Purse(None, GPT_4)
-    purse.settle(purse.reserve(1000, 500), 1000, None, 0)
+    purse = Purse(None)
+    purse.settle(purse.reserve(GPT_4, 1000, 500), 1000, None, 0)
     assert purse.spent_usd == pytest.approx(0.06)
     assert purse.unknown_requests == 1
 
 
 def test_a_request_that_was_never_sent_costs_nothing() -> None:
-    purse = Purse(1.0, Price(1.0, None, 1.0, "given", request_usd=0.01))
-    purse.settle(purse.reserve(1000, 500), 0, 0, 0)
+    purse = Purse(1.0)
+    price = Price(1.0, None, 1.0, "given", request_usd=0.01)
+    purse.settle(purse.reserve(price, 1000, 500), 0, 0, 0)
     assert (purse.spent_usd, purse.reserved_usd, purse.unknown_requests) == (0, 0, 0)
 
 
 def test_more_than_was_reserved_is_booked_as_it_is_and_ends_the_spending() -> None:
-    purse = Purse(0.07, GPT_4)
-    purse.settle(purse.reserve(1000, 500), 5000, 500, 0)
+    purse = Purse(0.07)
+    purse.settle(purse.reserve(GPT_4, 1000, 500), 5000, 500, 0)
     assert purse.spent_usd == pytest.approx(0.18)
     with pytest.raises(OverBudget):
-        purse.reserve(0, 0)
+        purse.reserve(GPT_4, 1, 1)
 
 
 def test_a_reservation_is_settled_once() -> None:
-    purse = Purse(None, GPT_4)
-    held = purse.reserve(1000, 500)
+    purse = Purse(None)
+    held = purse.reserve(GPT_4, 1000, 500)
     purse.settle(held, 1, 1, 0)
     with pytest.raises(ValueError, match="settle a request once"):
         purse.settle(held, 1, 1, 0)
 
 
-def test_a_limit_needs_a_price_and_no_limit_needs_none() -> None:
-    with pytest.raises(HarnessError, match="a limit in USD needs a price"):
-        Purse(1.0, None)
+def test_a_limit_is_an_amount_and_what_has_no_price_costs_nothing() -> None:
     with pytest.raises(HarnessError, match="an amount of 0 or more"):
-        Purse(math.nan, GPT_4)
-    purse = Purse(None, None)
-    purse.settle(purse.reserve(10**9, 10**9), None, None, None)
-    assert (purse.spent_usd, purse.unknown_requests) == (0, 1)
+        Purse(math.nan)
+    purse = Purse(None)
+    purse.settle(purse.reserve(None, 10**9, 10**9), None, None, None)
+    assert (purse.spent_usd, purse.unknown_requests) == (0, 0)
 
 
 @settings(max_examples=40)
 @given(_prices, st.floats(0, 1), st.data())
 def test_spent_and_reserved_never_pass_the_limit_in_any_order(price: Price, limit: float, data: st.DataObject) -> None:
-    purse = Purse(limit, price)
-    flying: list[tuple[float, int, int]] = []
+    purse = Purse(limit)
+    flying: list[tuple[Reservation, int, int]] = []
     for _ in range(data.draw(st.integers(1, 30))):
         settles = data.draw(st.booleans())
         if flying and settles:
@@ -174,7 +173,7 @@ def test_spent_and_reserved_never_pass_the_limit_in_any_order(price: Price, limi
         else:
             prompt, output = data.draw(st.integers(0, 999)), data.draw(st.integers(0, 999))
             try:
-                flying.append((purse.reserve(prompt, output), prompt, output))
+                flying.append((purse.reserve(price, prompt, output), prompt, output))
             except OverBudget:
                 assert purse.spent_usd + purse.reserved_usd + price.worst_usd(prompt, output) >= limit * (1 - 1e-12)
         assert purse._spent + purse._reserved <= limit

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
 
 from calibration.dataset import dataset
 from harness.errors import HarnessError
-from harness.journal import JOURNAL, Journal, read_record
-from harness.metrics import counted, itl_s, percentile, tpot_s, ttft_s
-from harness.opening import Door, resolve
+from harness.journal import JOURNAL, read_record
+from harness.metrics import itl_s, percentile, tpot_s, ttft_s
 from harness.plan import Plan, Shape
 from harness.record import Cell, Phase, Record
-from harness.run import Runner
 from harness.simulated.law import NO_FAULTS, Faults, Law
 from harness.simulated.serving import serving
 from harness.summary import rows
+from harness.target import Door
 from harness.watch import Watcher
-from tests.harness.making import header
+from tests.harness.making import counted, ran, run_plan
 
 LAW = Law(prefill_fixed_s=0.002, prefill_s_per_token=0.0002, decode_s_per_token=0.004)
 SHAPES = (Shape(16, 8), Shape(32, 8), Shape(16, 8, depth_tokens=64))
@@ -35,19 +33,12 @@ def measure(
     repeats: int = 3,
 ) -> Record:
     """Runs (or resumes) a plan in `folder` against an engine of this law."""
-    plan = Plan(backend="simulated", models=("mistral:7b",), shapes=shapes, repeats=repeats)
+    plan = Plan(("simulated",), ("mistral:7b",), shapes=shapes, repeats=repeats)
 
     async def run() -> None:
         streams = max(shape.concurrency for shape in shapes)
         async with serving(law, faults, slots=streams + 1) as url:
-            with Journal(folder) as journal:
-                if not journal.path.stat().st_size:
-                    journal.append(header())
-                runner = Runner(
-                    plan, (resolve("mistral", "q4_k_m"),), Door(base_url=url), journal, read_record(folder),
-                    watcher or Watcher(), time.perf_counter_ns,
-                )  # fmt: skip
-                await runner.run()
+            await run_plan(folder, plan, Door(base_urls={"simulated": url}), watcher)
 
     asyncio.run(run())
     return read_record(folder)
@@ -180,17 +171,11 @@ def test_streams_at_once_share_the_engine_and_are_all_recorded(tmp_path: Path) -
 
 
 def test_a_server_with_too_few_slots_is_named(tmp_path: Path) -> None:
+    plan = Plan(("simulated",), ("mistral:7b",), shapes=(Shape(16, 8, concurrency=3),), repeats=1)
+
     async def run() -> None:
         async with serving(LAW, slots=1) as url:
-            with Journal(tmp_path) as journal:
-                journal.append(header())
-                plan = Plan(
-                    backend="simulated", models=("mistral:7b",), shapes=(Shape(16, 8, concurrency=3),), repeats=1
-                )
-                await Runner(
-                    plan, (resolve("mistral", "q4_0"),), Door(base_url=url), journal, read_record(tmp_path),
-                    Watcher(), time.perf_counter_ns,
-                ).run()  # fmt: skip
+            await run_plan(tmp_path, plan, Door(base_urls={"simulated": url}))
 
     with pytest.raises(HarnessError, match="has 1 slots, 3 streams were asked"):
         asyncio.run(run())
@@ -203,11 +188,6 @@ def test_a_context_too_small_for_the_plan_is_named(tmp_path: Path) -> None:
 
 
 def test_a_port_where_nobody_listens_is_one_clear_line(tmp_path: Path) -> None:
-    with Journal(tmp_path) as journal:
-        journal.append(header())
-        runner = Runner(
-            Plan(backend="simulated", models=("mistral:7b",), repeats=1), (resolve("mistral", "q4_0"),),
-            Door(base_url="http://127.0.0.1:9"), journal, read_record(tmp_path), Watcher(), time.perf_counter_ns,
-        )  # fmt: skip
-        with pytest.raises(HarnessError, match="127.0.0.1:9/props: ConnectError"):
-            asyncio.run(runner.run())
+    plan = Plan(("simulated",), ("mistral:7b",), repeats=1)
+    with pytest.raises(HarnessError, match="127.0.0.1:9/props: ConnectError"):
+        ran(tmp_path, plan, Door(base_urls={"simulated": "http://127.0.0.1:9"}))

@@ -61,7 +61,7 @@ def test_a_client_and_a_server_that_disagree_on_the_duration_are_flagged() -> No
 def test_an_engine_that_others_took_cpu_from_is_noisy() -> None:
     def shares(share: float) -> list[float]:
         samples = [Sample(at * 10 * MS, 1, 1, 0, 1, at * 0.010 * 2 * share) for at in range(13)]
-        return known(cpu_share(r, samples, threads=2) for r in quiet())
+        return known(cpu_share(samples, threads=2) for _ in quiet())
 
     assert cell_verdict(quiet(), 0, shares(0.98)).word == "VALID"
     verdict = cell_verdict(quiet(), 0, shares(0.7))
