@@ -92,7 +92,7 @@ def test_an_unknown_weight_type_is_refused_with_the_known_ones(tmp_path: Path) -
 
 
 def test_an_unknown_back_end_is_refused(tmp_path: Path) -> None:
-    refused("run", "--backend", "vllm", cwd=tmp_path, status=2, said="choose one of llamacpp, simulated")
+    refused("run", "--backend", "vllm", cwd=tmp_path, status=2, said="choose from llamacpp, ollama")
 
 
 def test_a_duration_that_is_none_is_refused(tmp_path: Path) -> None:
