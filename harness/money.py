@@ -12,12 +12,15 @@ from harness.backends.ollama import server_url
 from harness.errors import HarnessError
 from harness.opening import BACKENDS, Lane
 from harness.plan import Plan
-from harness.purse import Price, Purse, plan_cost_usd, price_of
+from harness.purse import TEMPLATE_TOKENS, Price, Purse, plan_cost_usd, price_of
+from harness.record import Record
 from harness.target import Door
 
 # What a run may cost where nobody said: enough for the default plan with the dearest of the default models.
 DEFAULT_MAX_COST_USD = 2.0
 _WARMUPS = 1
+# No word of a prompt is longer, in bytes and so in tokens.
+_LONGEST_WORD = 12
 
 LaneKey = tuple[str, str, str]
 
@@ -57,6 +60,19 @@ def prices(
         origin = "--max-cost" if plan.max_cost_usd is not None else "default; change it with --max-cost"
         lines.append(f"the run stops before it costs more than {limit:.2f} USD ({origin})")
     return found, Purse(limit if found else None), lines
+
+
+def spent_before_usd(past: Record, found: dict[LaneKey, Price]) -> float:
+    """USD that earlier sittings cost at most: a request of unknown usage counts as the dearest of its shape."""
+    total = 0.0
+    for request in past.requests:
+        cell = request.cell
+        price = found.get((cell.backend, cell.model, cell.quant))
+        if request.cost_usd is not None:
+            total += request.cost_usd
+        elif price is not None and (request.status or 200) < 400:
+            total += price.worst_usd(_LONGEST_WORD * cell.prompt_tokens + TEMPLATE_TOKENS, cell.output_tokens)
+    return total
 
 
 def _line(lane: Lane, price: Price, plan: Plan) -> str:

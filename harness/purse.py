@@ -200,6 +200,11 @@ class Purse:
         """USD held for requests that have not ended."""
         return float(self._reserved)
 
+    def book(self, usd: float) -> None:
+        """Counts money that was spent before, in an earlier sitting of the run."""
+        with self._lock:
+            self._spent += Fraction(usd)
+
     def reserve(self, price: Price | None, worst_prompt_tokens: int, worst_output_tokens: int) -> Reservation:
         """What is now held for one request of at most these tokens; give it back to `settle`. Raises OverBudget."""
         if price is None:

@@ -19,7 +19,7 @@ from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
 from harness.host import probes, this_host
 from harness.journal import JOURNAL, Journal, Scribe, read_record
-from harness.money import prices
+from harness.money import prices, spent_before_usd
 from harness.opening import BACKENDS, Lane, lanes, names_for, runs_embedded
 from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
@@ -70,10 +70,13 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
         priced, purse, lines = prices(groups, plan, door, wish.accepted)
         for line in lines:
             bar.note(line)
+        if past is not None:
+            purse.book(spent_before_usd(past, priced))
         for lane in (lane for group in groups for lane in group if runs_embedded(lane, door)):
             await require_room(lane.target, plan, Store(), psutil.virtual_memory().available)
         if past is None or wish.resume is None:
             header = _header(plan, door, groups, results)
+            header.settings["prices"] = {" ".join(key).strip(): asdict(price) for key, price in priced.items()}
             folder, past = results / header.run_id, Record(header)
             with Journal(folder) as journal:
                 journal.append(header)

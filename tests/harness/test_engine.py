@@ -17,6 +17,7 @@ import pytest
 from harness.backends import Ask, Call
 from harness.backends.launch import EngineOptions, buffers, dry_run, embedded_engine, require_free_port, server_binary
 from harness.backends.llamacpp import open_llamacpp
+from harness.choose import need
 from harness.errors import EngineFailure
 from harness.metrics import closure_s, e2e_s, known, peak
 from harness.plan import Plan, Shape
@@ -24,6 +25,7 @@ from harness.record import Record
 from harness.target import Door, Target, resolve
 from harness.watch import Watcher
 from harness.weights.build import write_model
+from harness.weights.store import Store
 from harness.wire.raw import Wire
 from harness.wire.streams import Told, llamacpp_stream, told
 from harness.wire.tap import tapped
@@ -143,6 +145,12 @@ def test_the_dry_run_plans_the_memory_that_the_real_run_allocates(tiny: Path, tm
     planned, real = asyncio.run(both())
     for part in ("kv_cache_bytes", "compute_bytes", "output_bytes"):
         assert planned[part] == real[part], part
+
+
+@pytest.mark.parametrize("name", ["mistral:7b", "qwen2.5:0.5b", "gemma2:2b", "phi3:mini"])
+def test_the_engine_reads_the_header_and_vocabulary_of_each_architecture(name: str, tmp_path: Path) -> None:
+    found = asyncio.run(need(resolve(name, "q4_0"), PLAN, Store(tmp_path)))
+    assert found.least_bytes > 300e6
 
 
 def children(pid: int) -> list[psutil.Process]:
