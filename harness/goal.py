@@ -76,6 +76,8 @@ class Goal:
         for request in past:
             if request.cell in wanted:
                 goal.take(request)
+                if request.cell.rate_per_s is not None:
+                    continue
                 goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9 / request.cell.concurrency
         # Failures of an earlier sitting do not count against this one.
         goal.failures.clear()

@@ -202,6 +202,8 @@ def _engine_line(entry: Loaded) -> str:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")
     if entry.peak_file_bytes is not None and entry.peak_anonymous_bytes is not None:
         parts.append(f"{entry.peak_file_bytes / GIB:.2f} file-backed, {entry.peak_anonymous_bytes / GIB:.2f} anonymous")
+    if (said := subject.memory.get("said_bytes")) is not None:
+        parts.append(f"the server says {said / GIB:.2f} GiB")
     if entry.sampler_share is not None:
         parts.append(f"sampler {entry.sampler_share:.2%} of a core")
     return "; ".join(parts)

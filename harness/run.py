@@ -28,7 +28,7 @@ from harness.sensors.process import sampling
 from harness.target import Door
 from harness.visits import REFUSED, Instruments, Visitor
 from harness.watch import Watcher
-from harness.wire.tap import Clock
+from harness.wire.tap import Clock, RequestFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Runner:
 
         Raises HarnessError after writing the end; a cancellation (Ctrl-C) is written as `interrupted`.
         """
-        journal, missing = self.means.journal, list[NotThere]()
+        journal, missing = self.means.journal, list[HarnessError]()
         try:
             goals = [goal for index in range(len(self.groups)) for goal in await self._measure(index, missing)]
             if missing and not goals:
@@ -82,13 +82,14 @@ class Runner:
         except HarnessError as error:
             journal.append(RunEnd("failed", str(error)))
             raise
-        lacking = "; ".join(["", *map(str, missing)]) if missing else ""
-        if failed := [cell for goal in goals for cell in goal.given_up()]:
-            journal.append(RunEnd("failed", f"gave up on {len(failed)} cells{lacking}"))
+        failed = [cell for goal in goals for cell in goal.given_up()]
+        wrong = ([f"gave up on {len(failed)} cells"] if failed else []) + [f"not measured: {why}" for why in missing]
+        if wrong:
+            journal.append(RunEnd("failed", "; ".join(wrong)))
         else:
-            journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done", lacking[2:]))
+            journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done"))
 
-    async def _measure(self, index: int, missing: list[NotThere]) -> list[Goal]:
+    async def _measure(self, index: int, missing: list[HarnessError]) -> list[Goal]:
         """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
         goals = [self._goal(lane) for lane in self.groups[index]]
         due = [
@@ -101,7 +102,7 @@ class Runner:
             for lane, goal in due:
                 try:
                     tracks.append(await self._opened(stack, lane, goal))
-                except NotThere as error:
+                except (NotThere, EngineFailure, RequestFailed) as error:
                     missing.append(error)
                     goals.remove(goal)
                     self.means.watcher.note(f"not measured: {error}")
@@ -138,14 +139,12 @@ class Runner:
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
         sampler = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
-        subject = _subject(f"{number}.{sitting}", lane, facts, (started_ns, means.clock()))
-        means.journal.append(subject)
         _require_context(facts, self.plan)
         price = means.prices.get(lane.key)
         visitor = Visitor(
             engine,
             facts,
-            subject.subject_id,
+            f"{number}.{sitting}",
             Prompts(await engine.backend.vocabulary(), self.plan.seed),
             tuple(depths(self.plan.shapes)),
             Instruments(
@@ -154,9 +153,13 @@ class Runner:
             took=lambda request: self._took(goal, engine, request),
             nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
         )  # fmt: skip
+        track = _Track(lane, goal, visitor)
         if facts.cold:
-            await self._visit(_Track(lane, goal, visitor), goal.cells[0], "load")
-        return _Track(lane, goal, visitor)
+            await self._visit(track, goal.cells[0], "load")
+            # What the server says of a loaded model it says only now.
+            facts = await engine.backend.describe()
+        means.journal.append(_subject(visitor.subject_id, lane, facts, (started_ns, means.clock())))
+        return track
 
     def _took(self, goal: Goal, engine: Opened, request: Request) -> None:
         goal.take(request)

@@ -72,8 +72,7 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
             bar.note(line)
         if past is not None:
             purse.book(spent_before_usd(past, priced))
-        for lane in (lane for group in groups for lane in group if runs_embedded(lane, door)):
-            await require_room(lane.target, plan, Store(), psutil.virtual_memory().available)
+        await _require_room(groups, plan, door)
         if past is None or wish.resume is None:
             header = _header(plan, door, groups, results)
             header.settings["prices"] = {" ".join(key).strip(): asdict(price) for key, price in priced.items()}
@@ -92,6 +91,12 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
                 bar.note(f"stopped; nothing measured is lost. Go on with: python -m harness run --resume {folder}")
                 raise
     return folder
+
+
+async def _require_room(groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Door) -> None:
+    """Raises NotEnoughRoom before anything is started."""
+    for lane in (lane for group in groups for lane in group if runs_embedded(lane, door)):
+        await require_room(lane.target, plan, Store(), psutil.virtual_memory().available)
 
 
 def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from harness.backends import Ask, Facts, Opened
@@ -153,12 +154,13 @@ class Visitor:
         said = Told()
         with tapped() as tap:
             try:
-                async for event in self.engine.backend.generate(ask):
-                    if event is None:
-                        delivered.append(out.clock())
-                        _require_end(len(delivered), ask)
-                    else:
-                        claimed = event
+                async with aclosing(self.engine.backend.generate(ask)) as events:
+                    async for event in events:
+                        if event is None:
+                            delivered.append(out.clock())
+                            _require_end(len(delivered), ask)
+                        else:
+                            claimed = event
             except RequestFailed as refusal:
                 failure = str(refusal)
             except asyncio.CancelledError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -33,7 +33,7 @@ class PlainChat:
         """Words."""
         return self._chat.vocabulary()
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One chat completion, streamed. Raises RequestFailed."""
         rest = b""
         async with self._wire.post_stream("/chat/completions", self._chat.body(ask)) as pieces:

@@ -8,8 +8,8 @@ record says.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -57,17 +57,19 @@ class LangChainChat:
         """Words."""
         return self._chat.vocabulary()
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One answer, streamed. Raises RequestFailed."""
         model = self._model(ask.output_tokens)
         try:
-            async for chunk in model.astream(self._chat.text(ask)):
-                if chunk.content or chunk.additional_kwargs.get("reasoning_content"):
-                    yield None
-                usage = getattr(chunk, "usage_metadata", None)
-                if usage:
-                    cached = (usage.get("input_token_details") or {}).get("cache_read")
-                    yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
+            stream: Any = model.astream(self._chat.text(ask))
+            async with aclosing(stream):
+                async for chunk in stream:
+                    if chunk.content or chunk.additional_kwargs.get("reasoning_content"):
+                        yield None
+                    usage = getattr(chunk, "usage_metadata", None)
+                    if usage:
+                        cached = (usage.get("input_token_details") or {}).get("cache_read")
+                        yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
         except GeneratorExit:
             raise
         except Exception as error:

@@ -32,5 +32,16 @@ def listening_pid(url: str) -> int | None:
         return None
     for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-            return connection.pid
+            return None if _forwards(connection.pid) else connection.pid
     return None
+
+
+# Processes that hold a port for a server elsewhere (a container, another machine): their memory is not the server's.
+_FORWARDERS = ("docker-proxy", "com.docker", "rootlessport", "slirp4netns", "ssh", "sshd", "kubectl", "socat", "nginx")
+
+
+def _forwards(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).name().startswith(_FORWARDERS)
+    except psutil.Error:
+        return True

@@ -7,8 +7,8 @@ is loaded afterwards for as long as it would have been.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,7 @@ class OllamaServer:
         with _said(self._url):
             shown = await self._client.show(self._model)
             version_answer = await self._client._client.get("/api/version")
+            running = await self._client.ps()
         details = shown.details.model_dump(exclude_none=True) if shown.details else {}
         details.pop("parent_model", None)
         info = {name: value for name, value in (shown.modelinfo or {}).items() if _plain(value)}
@@ -64,6 +65,7 @@ class OllamaServer:
             engine_version=str(version_answer.json().get("version", "unknown")),
             options={"num_ctx": self._context, "temperature": 0, "raw": True, "weights": self._call.door.weights},
             model=target.facts or {"details": details, "info": info},
+            memory=next((_said_memory(entry) for entry in running.models if _same(entry.model, self._model)), {}),
             pid=listening_pid(self._url) if is_local(self._url) else None,
             context_tokens=self._context,
             client=f"ollama {version('ollama')}",
@@ -76,11 +78,11 @@ class OllamaServer:
         """Words."""
         return word_pool(self._call.target)
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of a raw prompt, streamed. Raises RequestFailed."""
         words = ask.prompt[: self._count.words(len(ask.prompt))]
         with _said(self._url):
-            stream = await self._client.generate(
+            stream: Any = await self._client.generate(
                 model=self._model,
                 prompt=" ".join(map(str, words)),
                 raw=True,
@@ -93,11 +95,12 @@ class OllamaServer:
                     "seed": self._call.plan.seed,
                 },
             )
-            async for part in stream:
-                if part.response or part.thinking:
-                    yield None
-                if part.done:
-                    yield Usage(part.prompt_eval_count, part.eval_count)
+            async with aclosing(stream):
+                async for part in stream:
+                    if part.response or part.thinking:
+                        yield None
+                    if part.done:
+                        yield Usage(part.prompt_eval_count, part.eval_count)
 
     def learn(self, ask: Ask, usage: Usage) -> None:
         """How many tokens the server counted for so many words."""
@@ -142,8 +145,7 @@ async def _loaded_before(client: AsyncClient, url: str, model: str) -> float | N
     """Seconds for which the server meant to keep `model` loaded, None where it is not. Raises NotThere."""
     try:
         running = await client.ps()
-    except Exception as error:
-        _raise_if_ours(error)
+    except _failures() as error:
         raise NotThere(
             f"no Ollama server answers at {url}: start one with `ollama serve`, or name it with OLLAMA_HOST"
         ) from error
@@ -203,11 +205,16 @@ async def _unload(client: AsyncClient, model: str) -> None:
 
 async def _restore(client: AsyncClient, model: str, before_s: float | None) -> None:
     """Leaves the model as it was found: loaded for as long, or not."""
-    with suppress(Exception):
+    with suppress(*_failures()):
         if before_s is None or before_s <= 0:
             await _unload(client, model)
         else:
             await client.generate(model=model, prompt="", keep_alive=-1 if before_s > _FOREVER_S else before_s)
+
+
+def _said_memory(entry: Any) -> dict[str, int]:
+    """The server's own account of a loaded model: an estimate made before loading, not a measurement."""
+    return {"said_bytes": int(entry.size or 0), "said_vram_bytes": int(entry.size_vram or 0)}
 
 
 def _same(one: str | None, other: str) -> bool:
@@ -222,12 +229,12 @@ def _plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool)
 
 
-def _raise_if_ours(error: Exception) -> None:
+def _failures() -> tuple[type[Exception], ...]:
+    """What the client library raises for a server that does not answer as it should."""
     import httpx
-    from ollama import ResponseError
+    from ollama import RequestError, ResponseError
 
-    if not isinstance(error, httpx.HTTPError | ResponseError | ConnectionError | ValueError):
-        raise error
+    return httpx.HTTPError, ResponseError, RequestError, ConnectionError, ValueError
 
 
 class _said:
@@ -240,10 +247,9 @@ class _said:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        import httpx
-        from ollama import RequestError, ResponseError
+        from ollama import ResponseError
 
         if isinstance(error, ResponseError):
             raise RequestFailed(f"{self._url}: HTTP {error.status_code}: {error.error}") from error
-        if isinstance(error, httpx.HTTPError | ConnectionError | RequestError | ValueError):
+        if isinstance(error, _failures()):
             raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".strip()) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -37,18 +37,19 @@ class OpenAIChat:
         """Words."""
         return self._chat.vocabulary()
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One chat completion, streamed with usage. Raises RequestFailed."""
         body = self._chat.body(ask)
         extensions = {name: body.pop(name) for name in self._chat.extensions}
         with _said():
-            stream: Any = await self._client.chat.completions.create(**body, extra_body=extensions or None)
-            async for event in stream:
-                delta = event.choices[0].delta if event.choices else None
-                if delta is not None and (delta.content or getattr(delta, "reasoning_content", None)):
-                    yield None
-                if event.usage is not None:
-                    yield openai_usage(event.usage.model_dump())
+            created: Any = await self._client.chat.completions.create(**body, extra_body=extensions or None)
+            async with created as stream:
+                async for event in stream:
+                    delta = event.choices[0].delta if event.choices else None
+                    if delta is not None and (delta.content or getattr(delta, "reasoning_content", None)):
+                        yield None
+                    if event.usage is not None:
+                        yield openai_usage(event.usage.model_dump())
 
 
 @asynccontextmanager
