@@ -82,8 +82,9 @@ def _lanes_of(backend: str, plan: Plan, door: Door) -> list[Lane]:
 
 def names_for(backend: str, plan: Plan) -> tuple[str, ...]:
     """The models of the plan that `backend` measures: those named for it (BACKEND=NAME), else those named for all."""
-    own = tuple(name.partition("=")[2] for name in plan.models if name.partition("=")[0] == backend)
-    return own or tuple(name for name in plan.models if name.partition("=")[0] not in BACKENDS)
+    own = tuple(name.removeprefix(f"{backend}=") for name in plan.models if name.startswith(f"{backend}="))
+    others = tuple(f"{kind}=" for kind in BACKENDS)
+    return own or tuple(name for name in plan.models if not name.startswith(others))
 
 
 def _synthetic(name: str, quant: str) -> Target:

@@ -22,6 +22,7 @@ CLOSURE_FLOOR_S = 0.010
 DELIVERED_LIMIT = 0.98
 SEND_DELAY_FLOOR_S = 0.010
 PROMPT_LIMIT = 0.05
+LOAD_LIMIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def cell_verdict(
         *_spread("TPOT", known(tpot_s(r) for r in requests)),
         *_cache(requests),
         *_lengths(requests),
+        *_loading(requests),
         *_closure(requests),
         *_cpu_share(cpu_shares),
         *([f"{failed} more requests failed: see `harness show --errors`"] if failed else []),
@@ -96,6 +98,17 @@ def _lengths(requests: Sequence[Request]) -> list[str]:
     if uncounted:
         found.append(f"the server gave no token counts for {uncounted} of {len(requests)} requests: no TPOT for them")
     return found
+
+
+def _loading(requests: Sequence[Request]) -> list[str]:
+    """Requests before which the server loaded the model again: their TTFT is not prefill."""
+    slow = [r.timings.load_s for r in requests if (r.timings.load_s or 0.0) > LOAD_LIMIT_S]
+    if not slow:
+        return []
+    return [
+        f"the server loaded the model again ({max(known(slow)):.1f} s) before {len(slow)} of {len(requests)} requests: "
+        "something else uses it with other settings, or its memory is short"
+    ]
 
 
 def _too_few(requests: Sequence[Request]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends import Ask, Call, Facts, NotThere, Opened
 from harness.backends.chat import Chat, Endpoint, endpoint
-from harness.backends.ollama import server_url
+from harness.backends.ollama import context_tokens, server_url
 from harness.backends.openai import openai_client, require_there, stamped_client
 from harness.record import Usage
 from harness.wire.streams import Reader, ollama_stream, openai_stream
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # Nothing is sent anywhere but to the model.
 _QUIET = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
-_CONTEXT_PAD = 256
 
 
 class LangChainChat:
@@ -136,10 +135,9 @@ async def _openai(call: Call, stack: AsyncExitStack, settings: dict[str, Any]) -
 
 
 def _ollama_settings(call: Call, where: Endpoint) -> dict[str, Any]:
-    longest = max(shape.longest_tokens for shape in call.plan.shapes)
     return {
         "base_url": where.url,
-        "num_ctx": -(-(longest + 1) // _CONTEXT_PAD) * _CONTEXT_PAD,
+        "num_ctx": context_tokens(call.plan),
         "keep_alive": "30m",
         "seed": call.plan.seed,
         "async_client_kwargs": {"transport": StampedTransport(call.clock, HTTPX), "timeout": 3600.0},

@@ -12,11 +12,13 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from harness.backends import Ask, Call, Facts, NotThere, Opened
 from harness.backends.local import is_local, listening_pid
 from harness.backends.text import WordCount, word_pool
 from harness.errors import HarnessError
+from harness.plan import Plan
 from harness.record import Usage
 from harness.wire.streams import ollama_stream
 from harness.wire.tap import RequestFailed
@@ -43,8 +45,10 @@ class OllamaServer:
         self._call = call
         self._url = url
         self._count = WordCount()
-        longest = max(shape.longest_tokens for shape in call.plan.shapes)
-        self._context = -(-(longest + 1) // _CONTEXT_PAD) * _CONTEXT_PAD
+        self._context = context_tokens(call.plan)
+        # Another client of the same server cannot say a context length through OpenAI's protocol, and the server
+        # loads the model again whenever it changes: then all take the model's own.
+        self._says_context = not _is_shared(call, url)
 
     @property
     def _model(self) -> str:
@@ -63,11 +67,16 @@ class OllamaServer:
         return Facts(
             engine="ollama",
             engine_version=str(version_answer.json().get("version", "unknown")),
-            options={"num_ctx": self._context, "temperature": 0, "raw": True, "weights": self._call.door.weights},
+            options={
+                "num_ctx": self._context if self._says_context else "the model's own",
+                "temperature": 0,
+                "raw": True,
+                "weights": self._call.door.weights,
+            },
             model=target.facts or {"details": details, "info": info},
             memory=next((_said_memory(entry) for entry in running.models if _same(entry.model, self._model)), {}),
             pid=listening_pid(self._url) if is_local(self._url) else None,
-            context_tokens=self._context,
+            context_tokens=self._context if self._says_context else 0,
             client=f"ollama {version('ollama')}",
             remote=not is_local(self._url),
             exact=target.model is not None,
@@ -89,7 +98,7 @@ class OllamaServer:
                 stream=True,
                 keep_alive=_KEEP_ALIVE,
                 options={
-                    "num_ctx": self._context,
+                    **({"num_ctx": self._context} if self._says_context else {}),
                     "num_predict": ask.output_tokens,
                     "temperature": 0,
                     "seed": self._call.plan.seed,
@@ -131,6 +140,18 @@ async def open_ollama(call: Call) -> AsyncIterator[Opened]:
         await client._client.aclose()
 
 
+def context_tokens(plan: Plan) -> int:
+    """A context that holds the longest request of the plan, in whole pages."""
+    longest = max(shape.longest_tokens for shape in plan.shapes)
+    return -(-(longest + 1) // _CONTEXT_PAD) * _CONTEXT_PAD
+
+
+def _is_shared(call: Call, url: str) -> bool:
+    """Whether another back end of the run speaks to the same server through OpenAI's protocol."""
+    here = urlsplit(url).netloc
+    return any(urlsplit(other).netloc == here for name, other in call.door.base_urls.items() if name != "ollama")
+
+
 def server_url(given: str | None) -> str:
     """The server's URL from an option, OLLAMA_HOST, or the default; `ollama serve` addresses like 0.0.0.0 are read."""
     host = (given or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
@@ -165,7 +186,9 @@ async def _model_there(client: AsyncClient, url: str, call: Call) -> AsyncIterat
         call.watcher.note(f"giving the weight-free {call.target.name} to the Ollama server for the time of this run")
         with _said(url):
             digest = await client.create_blob(call.target.path)
-            await client.create(model=name, files={"model.gguf": digest})
+            await client.create(
+                model=name, files={"model.gguf": digest}, parameters={"num_ctx": context_tokens(call.plan)}
+            )
         try:
             yield
         finally:
