@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
+import time
 from typing import Any
 
 import psutil
 
 from estimator.catalog import models
+from harness.backends.chat import KEY, OPENAI_URL
 from harness.backends.llamacpp import engine_options
+from harness.backends.ollama import server_url
 from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.host import probes, this_host
 from harness.plan import Plan
 from harness.weights.store import Store
+from harness.wire.raw import Wire
+from harness.wire.tap import RequestFailed
 
 GIB = 2**30
 
@@ -39,6 +45,8 @@ async def examine() -> dict[str, Any]:
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
         "steal_since_boot": "unknown" if measured.steal_share is None else f"{measured.steal_share:.1%}",
         "embedded_engine": _engine(),
+        "ollama": await _ollama(),
+        "openai": _openai(),
         "llama-server_on_path": shutil.which("llama-server") or "none",
         "model_files": f"{len(store.files())} in {store.folder}",
         "a_run_would_measure": would,
@@ -51,6 +59,26 @@ def _engine() -> str:
         return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
     except importlib.metadata.PackageNotFoundError:
         return "not installed: pip install 'llm-yardstick[embedded]'"
+
+
+async def _ollama() -> str:
+    """The Ollama server that a run would use, with its models."""
+    url = server_url(None)
+    wire = Wire(url, time.perf_counter_ns, timeout_s=2.0)
+    try:
+        version = (await wire.get_json("/api/version")).get("version", "unknown")
+        names = [str(entry.get("name")) for entry in (await wire.get_json("/api/tags")).get("models") or ()]
+    except RequestFailed:
+        return f"no server answers at {url}"
+    finally:
+        await wire.close()
+    return f"{version} at {url}, " + (f"models: {', '.join(names)}" if names else "no models")
+
+
+def _openai() -> str:
+    """The endpoint that a run would use, and whether there is a key for it; never the key."""
+    key = "is set" if os.environ.get(KEY) else "is not set"
+    return f"{os.environ.get('OPENAI_BASE_URL') or OPENAI_URL}, {KEY} {key}"
 
 
 def catalogue_rows() -> list[dict[str, Any]]:

@@ -42,8 +42,8 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
     if single:
         _say(
             console,
-            "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; prefill/s: prompt tokens / TTFT; "
-            "±: half width of the 95 % interval of TPOT's median (? under 6 requests); decode/s: of one stream.",
+            "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; pre/s: prompt tokens / TTFT; "
+            "±: half width of the 95 % interval of TPOT's median (? under 6 requests); dec/s: tokens/s of one stream.",
         )
     if libraries:
         _say(
@@ -71,10 +71,12 @@ def _say_counts(console: Console, record: Record, listed: list[Row]) -> None:
 
 def _table(columns: Sequence[str], listed: list[Row], cells: Callable[[Row], list[str]]) -> Table:
     """One line a row; back ends and models have a column where there are several. Empty columns are left out."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     names = _names(listed)
     filled = {name: cells(row) for name, row in enumerate(listed)}
     kept = [at for at, name in enumerate(columns) if name != "depth" or any(row.cell.depth_tokens for row in listed)]
+    # Wide tables do without the space around columns, so that they fit 80 characters.
+    wide = len(kept) + (len(set(names)) > 1) > 10
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if wide else 1, 0, 0))
     for name in ([""] if len(set(names)) > 1 else []) + [columns[at] for at in kept]:
         table.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
     # Rows of one shape stand together, so that what answers it can be compared; in order of first visit.
@@ -99,14 +101,14 @@ def _names(listed: list[Row]) -> list[str]:
 def clients_table(record: Record, listed: list[Row]) -> Table:
     """What each client library costs: the same server through each of them."""
     clients = {(s.backend, s.model_name, s.quant): s.client for s in record.subjects}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("client", "cell", "TTFT ms", "TPOT ms", "late µs", "p99", "CPU µs", "claims"):
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    for name in ("client", "cell", "TTFT ms", "TPOT ms", "late µs", "p99 µs", "CPU µs", "claims"):
         table.add_column(name, justify="left" if name in ("client", "cell", "claims") else "right", no_wrap=True)
     for row in sorted(listed, key=lambda row: (row.cell.shape, row.cell.model)):
         figures, cell = row.client, row.cell
         claims = "-" if not figures.claims else f"{figures.claims - figures.claimed_off}/{figures.claims}"
         table.add_row(
-            f"{cell.backend}: {clients.get((cell.backend, cell.model, cell.quant), '')}",
+            _client_name(cell.backend, clients.get((cell.backend, cell.model, cell.quant), "")),
             f"{cell.prompt_tokens}/{cell.output_tokens}" + (f" x{cell.concurrency}" if cell.concurrency > 1 else ""),
             f"{row.ttft_s.median * 1e3:.1f}" if row.ttft_s else "-",
             f"{row.tpot_s.median * 1e3:.2f}" if row.tpot_s else "-",
@@ -116,6 +118,10 @@ def clients_table(record: Record, listed: list[Row]) -> Table:
             claims,
         )
     return table
+
+
+def _client_name(backend: str, client: str) -> str:
+    return client if client.startswith(backend) else f"{backend}: {client}"
 
 
 def _micro(seconds: float | None) -> str:
@@ -152,7 +158,7 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-_COLUMNS = ("prompt", "output", "depth", "n", "TTFT s", "prefill/s", "TPOT ms", "±", "decode/s", "verdict")
+_COLUMNS = ("prompt", "output", "depth", "n", "TTFT s", "pre/s", "TPOT ms", "±", "dec/s", "verdict")
 
 
 def _cells(row: Row) -> list[str]:
