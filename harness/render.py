@@ -75,7 +75,7 @@ def _table(columns: Sequence[str], listed: list[Row], cells: Callable[[Row], lis
     filled = {name: cells(row) for name, row in enumerate(listed)}
     kept = [at for at, name in enumerate(columns) if name != "depth" or any(row.cell.depth_tokens for row in listed)]
     # Wide tables do without the space around columns, so that they fit 80 characters.
-    wide = len(kept) + (len(set(names)) > 1) > 10
+    wide = len(kept) + (len(set(names)) > 1) > 9
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if wide else 1, 0, 0))
     for name in ([""] if len(set(names)) > 1 else []) + [columns[at] for at in kept]:
         table.add_column(name, justify="left" if name in ("", "verdict") else "right", no_wrap=True)
