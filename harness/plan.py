@@ -130,6 +130,10 @@ def checked(plan: Plan) -> Plan:
             )
         if shape.rate_per_s is not None and (shape.rate_per_s <= 0 or shape.depth_tokens):
             raise HarnessError(f"cannot run {shape}: a rate must be above 0 a second, and has no depth")
+        if (shape.rate_per_s is None) != (shape.arrival == "closed"):
+            raise HarnessError(
+                f"cannot run {shape}: a rate goes with arrival constant or poisson, and those with a rate"
+            )
     if not plan.shapes:
         raise HarnessError("the plan has no cells: give [[shape]] entries or drop --plan")
     if plan.budget_s <= 0 or not 0 < plan.target < 1 or (plan.repeats is not None and plan.repeats < 1):

@@ -24,11 +24,12 @@ from harness.plan import Plan
 from harness.prompts import Prompts
 from harness.purse import OverBudget, Price, Purse
 from harness.record import Cell, Phase, Record, Request, RunEnd, Subject
+from harness.secrets import scrubbed
 from harness.sensors.process import sampling
 from harness.target import Door
 from harness.visits import REFUSED, Instruments, Visitor
 from harness.watch import Watcher
-from harness.wire.tap import Clock
+from harness.wire.tap import Clock, RequestFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Runner:
 
         Raises HarnessError after writing the end; a cancellation (Ctrl-C) is written as `interrupted`.
         """
-        journal, missing = self.means.journal, list[NotThere]()
+        journal, missing = self.means.journal, list[HarnessError]()
         try:
             goals = [goal for index in range(len(self.groups)) for goal in await self._measure(index, missing)]
             if missing and not goals:
@@ -80,7 +81,7 @@ class Runner:
             journal.append(RunEnd("money", str(error)))
             return
         except HarnessError as error:
-            journal.append(RunEnd("failed", str(error)))
+            journal.append(RunEnd("failed", str(self._clean(error))))
             raise
         lacking = "; ".join(["", *map(str, missing)]) if missing else ""
         if failed := [cell for goal in goals for cell in goal.given_up()]:
@@ -88,7 +89,7 @@ class Runner:
         else:
             journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done", lacking[2:]))
 
-    async def _measure(self, index: int, missing: list[NotThere]) -> list[Goal]:
+    async def _measure(self, index: int, missing: list[HarnessError]) -> list[Goal]:
         """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
         goals = [self._goal(lane) for lane in self.groups[index]]
         due = [
@@ -101,13 +102,18 @@ class Runner:
             for lane, goal in due:
                 try:
                     tracks.append(await self._opened(stack, lane, goal))
-                except NotThere as error:
-                    missing.append(error)
+                except (NotThere, RequestFailed) as error:
+                    missing.append(self._clean(error))
                     goals.remove(goal)
                     self.means.watcher.note(f"not measured: {error}")
             if tracks:
                 await self._rounds(tracks, index)
         return goals
+
+    def _clean(self, error: HarnessError) -> HarnessError:
+        """The error with nothing secret in its text, which may be a server's."""
+        error.args = (scrubbed(str(error), self.means.secrets, ()),)
+        return error
 
     def _goal(self, lane: Lane) -> Goal:
         """The goal of a lane. Cached contexts need a server whose slots can be addressed: ours."""
@@ -153,6 +159,7 @@ class Runner:
             ),
             took=lambda request: self._took(goal, engine, request),
             nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
+            lost=goal.lose,
         )  # fmt: skip
         if facts.cold:
             await self._visit(_Track(lane, goal, visitor), goal.cells[0], "load")
@@ -214,9 +221,8 @@ class Runner:
     async def _visit(self, track: _Track, cell: Cell, phase: Phase) -> None:
         clock, goal = self.means.clock, track.goal
         begun_ns = clock()
-        done = goal.counted.get(cell)
-        repeat = done.count // cell.concurrency if done else 0
-        why = await track.visitor.visit(cell, repeat, phase, goal.stretch(cell))
+        stretch = goal.stretch(cell)
+        why = await track.visitor.visit(cell, goal.next_repeat(cell, phase), phase, stretch)
         if why is not None:
             goal.stop(cell, why)
             self.means.watcher.note(f"stopped {cell.label}: {why}")

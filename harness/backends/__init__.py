@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,7 @@ class Backend(Protocol):
     async def vocabulary(self) -> tuple[int, ...] | tuple[str, ...]:
         """What prompts are drawn from: ids of ordinary tokens, or words. Raises RequestFailed."""
 
-    def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Sends the request and yields as the client library delivers.
 
         None for each event with generated text, a Usage where the library says one. Raises

@@ -8,7 +8,7 @@ record says.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -57,7 +57,7 @@ class LangChainChat:
         """Words."""
         return self._chat.vocabulary()
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One answer, streamed. Raises RequestFailed."""
         model = self._model(ask.output_tokens)
         try:
@@ -90,7 +90,7 @@ class LangChainChat:
 async def open_langchain(call: Call) -> AsyncIterator[Opened]:
     """The model `PROVIDER:NAME`, or a name behind --base-url langchain=URL. Raises NotThere with what is missing."""
     os.environ.update(_QUIET)
-    provider, name = _provider(call.target.served)
+    provider, name = provider_and_name(call.target.served)
     call = replace(call, target=replace(call.target, served=name))
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {"temperature": 0}
@@ -100,7 +100,7 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
             stream = openai_stream
         elif provider == "ollama":
             where = Endpoint(server_url(call.door.base_urls.get("langchain")), "")
-            settings |= _ollama_settings(call, where)
+            settings |= _ollama_settings(call, where, stack)
             stream = ollama_stream
         else:
             where = Endpoint(call.door.base_urls.get("langchain") or f"https://{provider}", "")
@@ -109,7 +109,7 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
         yield Opened(server, (await server.describe()).pid)
 
 
-def _provider(model: str) -> tuple[str, str]:
+def provider_and_name(model: str) -> tuple[str, str]:
     """The provider before the colon, where LangChain knows it; else an OpenAI-compatible endpoint."""
     from langchain.chat_models.base import _BUILTIN_PROVIDERS
 
@@ -133,14 +133,17 @@ async def _openai(call: Call, stack: AsyncExitStack, settings: dict[str, Any]) -
     return where
 
 
-def _ollama_settings(call: Call, where: Endpoint) -> dict[str, Any]:
+def _ollama_settings(call: Call, where: Endpoint, stack: AsyncExitStack) -> dict[str, Any]:
+    # Its clients have no way to be closed: their connections are the transport's.
+    transport = StampedTransport(call.clock, HTTPX)
+    stack.push_async_callback(transport.aclose)
     longest = max(shape.longest_tokens for shape in call.plan.shapes)
     return {
         "base_url": where.url,
         "num_ctx": -(-(longest + 1) // _CONTEXT_PAD) * _CONTEXT_PAD,
         "keep_alive": "30m",
         "seed": call.plan.seed,
-        "async_client_kwargs": {"transport": StampedTransport(call.clock, HTTPX), "timeout": 3600.0},
+        "async_client_kwargs": {"transport": transport, "timeout": 3600.0},
     }
 
 

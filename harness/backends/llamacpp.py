@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -81,7 +81,7 @@ class LlamaServer:
             )
         return ids
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of exactly `output_tokens` tokens, streamed. Raises RequestFailed."""
         body = {
             "prompt": list(ask.prompt),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,10 @@ from harness.wire.transport import HTTPX2, StampedTransport
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
+
+
+# Where servers put text; reasoning is no field of OpenAI's own.
+_TEXTS = ("content", "reasoning_content", "reasoning")
 
 
 class OpenAIChat:
@@ -37,7 +41,7 @@ class OpenAIChat:
         """Words."""
         return self._chat.vocabulary()
 
-    async def generate(self, ask: Ask) -> AsyncIterator[Usage | None]:
+    async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One chat completion, streamed with usage. Raises RequestFailed."""
         body = self._chat.body(ask)
         extensions = {name: body.pop(name) for name in self._chat.extensions}
@@ -45,7 +49,7 @@ class OpenAIChat:
             stream: Any = await self._client.chat.completions.create(**body, extra_body=extensions or None)
             async for event in stream:
                 delta = event.choices[0].delta if event.choices else None
-                if delta is not None and (delta.content or getattr(delta, "reasoning_content", None)):
+                if delta is not None and any(getattr(delta, name, None) for name in _TEXTS):
                     yield None
                 if event.usage is not None:
                     yield openai_usage(event.usage.model_dump())
