@@ -231,9 +231,9 @@ def test_requests_of_an_open_load_that_the_limit_refuses_are_not_tried_again_and
 
 @pytest.mark.slow
 def test_a_load_beyond_what_the_server_can_do_is_stopped_and_what_was_under_way_is_recorded(tmp_path: Path) -> None:
-    # Two slots of 0.2 s a request end ten a second: the drain of 10 s ends a hundred of those under way.
-    law = Law(prefill_fixed_s=0.2)
-    record = open_run(tmp_path, law, rate=100, count=2000)
+    # Two slots of 0.1 s a request end twenty a second: the drain of 10 s ends two hundred of those under way.
+    law = Law(prefill_fixed_s=0.1)
+    record = open_run(tmp_path, law, rate=300, count=2000)
     requests = counted_all(record)
     assert len(requests) < 2000
     (row,) = rows(record)

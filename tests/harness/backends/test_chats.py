@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends import NotThere
+from harness.backends import Ask, NotThere
 from harness.backends.local import is_local
 from harness.backends.text import WordCount
 from harness.errors import HarnessError
@@ -181,8 +181,6 @@ def test_a_server_is_local_where_its_address_is_this_machines(url: str, local: b
 
 
 def test_what_a_template_adds_and_a_word_costs_is_learned_from_the_servers_counts() -> None:
-    from harness.backends import Ask
-
     count = WordCount()
     assert count.words(100) == 100
     first = Ask(("w",) * 100, 1)
@@ -196,15 +194,13 @@ def test_what_a_template_adds_and_a_word_costs_is_learned_from_the_servers_count
 
 
 def test_a_request_is_learned_from_by_the_words_it_was_sent_with_whatever_others_taught_meanwhile() -> None:
-    from harness.backends import Ask
-
     count = WordCount()
     slow, quick = Ask(("a",) * 100, 1), Ask(("b",) * 100, 1)
     count.cut(slow)
     count.cut(quick)
-    count.learn(quick, 140)
-    count.learn(slow, 140)
-    again = Ask(("c",) * 280, 1)
-    assert len(count.cut(again).split()) == 200, "1.4 tokens a word"
-    count.learn(again, Usage(280).prompt_tokens)
-    assert count.words(140) == 100
+    count.learn(quick, 240)
+    count.learn(slow, 240)
+    again = Ask(("c",) * 480, 1)
+    assert len(count.cut(again).split()) == 200, "2.4 tokens a word"
+    count.learn(again, Usage(480).prompt_tokens)
+    assert count.words(240) == 100

@@ -114,7 +114,7 @@ SYNTHETIC = Plan(("ollama",), shapes=(Shape(12, 6),), sample_per_s=0)
 
 def test_our_weight_free_model_is_there_for_the_run_and_gone_afterwards(tmp_path: Path, tiny: Path) -> None:
     target = replace(synthetic_target("tinyllama", "Q4_0"), path=tiny)
-    assert target.served == "yardstick-tinyllama-q4-0:weight-free"
+    assert target.served == "yardstick-tinyllama-1.1b-q4-0:weight-free"
     assert during_and_after(tmp_path, target.served, tiny) == ([target.served], [])
 
 
