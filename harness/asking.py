@@ -82,10 +82,14 @@ def door_of(  # noqa: PLR0913, PLR0917
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    if not parts.hostname:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        found = parts.hostname and parts.port != 0
+    except ValueError:
+        found = False
+    if not found:
         raise HarnessError(f"{text!r} is no URL: write http://127.0.0.1:8080")
-    if parts.username or parts.password or parts.query:
+    if parts.username or parts.password or parts.query or parts.fragment:
         raise HarnessError("a URL must not hold a key or password, since it is stored: put the key in the environment")
     return parts.geturl().rstrip("/")
 

@@ -68,7 +68,7 @@ def load_figures(cell: Cell, requests: Sequence[Request], slo: Slo) -> LoadFigur
     if not cell.is_load:
         return None
     good = [request for request in requests if request.error is None]
-    parts = _stretches(requests)
+    parts = stretches(requests)
     first = known(ttft_from_schedule_s(r) for r in good)
     whole = known(e2e_from_schedule_s(r) for r in good)
     return LoadFigures(
@@ -86,7 +86,7 @@ def load_figures(cell: Cell, requests: Sequence[Request], slo: Slo) -> LoadFigur
     )
 
 
-def _stretches(requests: Iterable[Request]) -> list[list[Request]]:
+def stretches(requests: Iterable[Request]) -> list[list[Request]]:
     """The visits, each a load of its own: between them the server was idle or did something else."""
     found: dict[tuple[str, int], list[Request]] = {}
     for request in requests:
@@ -186,7 +186,7 @@ def client_figures(requests: Sequence[Request]) -> ClientFigures:
 def _cpu_per_chunk(requests: Sequence[Request]) -> float | None:
     """CPU time of this process from the first to the last request of each stretch, over the chunks that came."""
     spent, chunks = 0.0, 0
-    for part in _stretches(requests):
+    for part in stretches(requests):
         known_cpu = [request.cpu_s for request in part if request.cpu_s is not None]
         if known_cpu:
             alone = len(part) == 1 or (part[0].cell.concurrency == 1 and part[0].cell.rate_per_s is None)

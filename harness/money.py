@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from harness.backends.chat import OPENAI_URL
+from harness.backends.langchain import provider_and_name
 from harness.backends.local import is_local
 from harness.backends.ollama import server_url
 from harness.errors import HarnessError
@@ -30,17 +31,17 @@ def prices(
 ) -> tuple[dict[LaneKey, Price], Purse, list[str]]:
     """The price of each lane (by its key) that costs money, the purse for them, and lines to say before the run.
 
-    A server on this machine costs nothing. Raises HarnessError for a remote one of unknown price that
-    was not `accepted`.
+    A server on this machine costs nothing, unless a price is given for what may be a gateway to a
+    paid one. Raises HarnessError for a remote one of unknown price that was not `accepted`.
     """
     found: dict[LaneKey, Price] = {}
     lines: list[str] = []
     unknown: list[str] = []
     for lane in (lane for group in groups for lane in group):
         url = _address(lane, door)
-        if url is None or is_local(url):
+        if url is None or (is_local(url) and not _may_be_gateway(lane, plan)):
             continue
-        price = price_of(_bare(lane.target.served), _provider(lane, url), plan.price_in, plan.price_out)
+        price = price_of(_bare(lane), _provider(lane, url), plan.price_in, plan.price_out)
         if price is not None:
             found[lane.key] = price
             lines.append(_line(lane, price, plan))
@@ -90,6 +91,8 @@ def _line(lane: Lane, price: Price, plan: Plan) -> str:
 def _address(lane: Lane, door: Door) -> str | None:
     """Where the lane's requests go; None for an engine of ours."""
     given = door.base_urls.get(lane.backend)
+    if provider := _langchain_provider(lane):
+        return given or f"https://{provider}"
     if lane.backend == "ollama" or lane.target.served.startswith("ollama:"):
         return server_url(given)
     if BACKENDS[lane.backend].paid:
@@ -99,11 +102,25 @@ def _address(lane: Lane, door: Door) -> str | None:
 
 def _provider(lane: Lane, url: str) -> str | None:
     """Whose prices apply: OpenAI's only at OpenAI, since the same name costs something else elsewhere."""
-    if urlsplit(url).hostname == "api.openai.com":
-        first, colon, _ = lane.target.served.partition(":")
-        return first if colon and lane.backend == "langchain" else "openai"
-    return "unknown"
+    if provider := _langchain_provider(lane):
+        return provider if url == f"https://{provider}" else "unknown"
+    return "openai" if urlsplit(url).hostname == "api.openai.com" else "unknown"
 
 
-def _bare(served: str) -> str:
-    return served.partition(":")[2] if served.startswith(("openai:", "anthropic:")) else served
+def _langchain_provider(lane: Lane) -> str | None:
+    """The provider whose own servers LangChain asks; None for OpenAI's and Ollama's protocols, whose URLs we know."""
+    if lane.backend != "langchain" or ":" not in lane.target.served:
+        return None
+    provider = provider_and_name(lane.target.served)[0]
+    return None if provider in ("openai", "ollama") else provider
+
+
+def _bare(lane: Lane) -> str:
+    """The model as price lists name it."""
+    served = lane.target.served
+    return provider_and_name(served)[1] if lane.backend == "langchain" and ":" in served else served
+
+
+def _may_be_gateway(lane: Lane, plan: Plan) -> bool:
+    """Whether a local server is to be paid for: a price was given, and it speaks OpenAI's protocol."""
+    return plan.price_in is not None and BACKENDS[lane.backend].paid and not lane.target.served.startswith("ollama:")

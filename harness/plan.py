@@ -132,7 +132,7 @@ def checked(plan: Plan) -> Plan:
             raise HarnessError(f"cannot run {shape}: a rate must be above 0 a second, and has no depth")
         if (shape.rate_per_s is None) != (shape.arrival == "closed"):
             raise HarnessError(
-                f'cannot run {shape}: a rate goes with arrival = "poisson" or "constant", and they with one'
+                f"cannot run {shape}: a rate goes with arrival constant or poisson, and those with a rate"
             )
     if not plan.shapes:
         raise HarnessError("the plan has no cells: give [[shape]] entries or drop --plan")

@@ -25,6 +25,7 @@ from harness.plan import Plan
 from harness.prompts import Prompts
 from harness.purse import OverBudget, Price, Purse
 from harness.record import Cell, Phase, Record, Request, RunEnd, Subject
+from harness.secrets import scrubbed
 from harness.sensors.process import sampling
 from harness.target import Door
 from harness.visits import REFUSED, Instruments, Visitor
@@ -81,14 +82,12 @@ class Runner:
             journal.append(RunEnd("money", str(error)))
             return
         except HarnessError as error:
-            journal.append(RunEnd("failed", str(error)))
+            journal.append(RunEnd("failed", str(self._clean(error))))
             raise
         failed = [cell for goal in goals for cell in goal.given_up()]
-        wrong = ([f"gave up on {len(failed)} cells"] if failed else []) + [f"not measured: {why}" for why in missing]
-        if wrong:
-            journal.append(RunEnd("failed", "; ".join(wrong)))
-        else:
-            journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done"))
+        said = ([f"gave up on {len(failed)} cells"] if failed else []) + [f"not measured: {why}" for why in missing]
+        open_cells = any(goal.missing() for goal in goals)
+        journal.append(RunEnd("failed" if failed else "budget" if open_cells else "done", "; ".join(said)))
 
     async def _measure(self, index: int, missing: list[HarnessError]) -> list[Goal]:
         """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
@@ -104,12 +103,17 @@ class Runner:
                 try:
                     tracks.append(await self._opened(stack, lane, goal))
                 except (NotThere, EngineFailure, RequestFailed) as error:
-                    missing.append(error)
+                    missing.append(self._clean(error))
                     goals.remove(goal)
                     self.means.watcher.note(f"not measured: {error}")
             if tracks:
                 await self._rounds(tracks, index)
         return goals
+
+    def _clean(self, error: HarnessError) -> HarnessError:
+        """The error with nothing secret in its text, which may be a server's."""
+        error.args = (scrubbed(str(error), self.means.secrets, ()),)
+        return error
 
     def _goal(self, lane: Lane) -> Goal:
         """The goal of a lane. Cached contexts need a server whose slots can be addressed: ours."""
@@ -153,6 +157,7 @@ class Runner:
             ),
             took=lambda request: self._took(goal, engine, request),
             nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
+            lost=goal.lose,
         )  # fmt: skip
         track = _Track(lane, goal, visitor)
         if facts.cold:
@@ -222,9 +227,8 @@ class Runner:
     async def _visit(self, track: _Track, cell: Cell, phase: Phase) -> None:
         clock, goal = self.means.clock, track.goal
         begun_ns = clock()
-        done = goal.counted.get(cell)
-        repeat = done.count // cell.concurrency if done else 0
-        why = await track.visitor.visit(cell, repeat, phase, goal.stretch(cell))
+        stretch = goal.stretch(cell)
+        why = await track.visitor.visit(cell, goal.next_repeat(cell, phase), phase, stretch)
         if why is not None:
             goal.stop(cell, why)
             self.means.watcher.note(f"stopped {cell.label}: {why}")

@@ -32,6 +32,10 @@ _FRAME_BYTES = 128
 _OVERRUN = 16
 
 
+class EndedByUs(RequestFailed):
+    """A request that we ended: what its cut stream looks like is our doing, not the server's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instruments:
     """What a visit needs besides the engine: where to write, what to sample with, whom to tell, clocks, money."""
@@ -50,7 +54,8 @@ class Instruments:
 class Visitor:
     """Sends requests to one engine. `depths` have a slot each, above those of the concurrent streams.
 
-    Every finished request is journaled and passed to `took`.
+    Every finished request is journaled and passed to `took`, the cell of one that the rate limit refused to the end to
+    `lost`.
     """
 
     engine: Opened
@@ -61,6 +66,7 @@ class Visitor:
     instruments: Instruments
     took: Callable[[Request], None]
     nonce: int
+    lost: Callable[[Cell], None] = lambda _: None
     held: dict[int, int] = field(default_factory=dict)
     giving_up: bool = False
 
@@ -97,11 +103,15 @@ class Visitor:
         if cell.rate_per_s is None:
             await closed_load(len(slots), stretch, send, self.instruments.clock)
             return None
+        seed = f"{self.prompts.seed}:{self.nonce}"
         try:
-            self.giving_up = True
-            return await open_load(cell, stretch, send, self.instruments.clock, f"{self.prompts.seed}:{self.nonce}")
+            return await open_load(cell, stretch, send, self.instruments.clock, seed, self._give_up)
         finally:
             self.giving_up = False
+
+    def _give_up(self) -> None:
+        """Requests that are cancelled from now on were given up; before, the run was interrupted."""
+        self.giving_up = True
 
     def _slots(self, cell: Cell) -> list[int]:
         if self.facts.slots is None or cell.rate_per_s is not None:
@@ -140,9 +150,12 @@ class Visitor:
             tap = await self._once(cell, repeat, phase, ask, due_ns)
             if tap.status != REFUSED or due_ns is not None:
                 return
+            if attempt == _TRIES - 1:
+                break
             wait_s = min(tap.retry_after_s or 2.0**attempt, _LONGEST_WAIT_S)
             out.watcher.note(f"{cell.backend}: the rate limit refused a request; waiting {wait_s:.1f} s")
             await asyncio.sleep(wait_s)
+        self.lost(cell)
 
     async def _once(self, cell: Cell, repeat: int, phase: Phase, ask: Ask, due_ns: int | None) -> Tap:
         out = self.instruments
@@ -150,7 +163,7 @@ class Visitor:
         begun_ns, begun_cpu_s = out.clock(), out.cpu_s()
         delivered: list[int] = []
         claimed: Usage | None = None
-        failure: str | None = None
+        failure: RequestFailed | None = None
         said = Told()
         with tapped() as tap:
             try:
@@ -162,12 +175,12 @@ class Visitor:
                         else:
                             claimed = event
             except RequestFailed as refusal:
-                failure = str(refusal)
+                failure = refusal
             except asyncio.CancelledError:
                 if not self.giving_up:
                     out.purse.settle(reserved, None, None, None)
                     raise
-                failure = f"{GIVEN_UP}: the server is saturated"
+                failure = EndedByUs(f"{GIVEN_UP}: the server is saturated")
         ended_ns, cpu_s = out.clock(), out.cpu_s()
         if self.engine.backend.stream is not None:
             said = told(tap, self.engine.backend.stream)
@@ -175,8 +188,8 @@ class Visitor:
             said.usage = claimed
         error = self._error(ask, phase, said, failure, tap)
         usage = said.usage
-        if tap.status >= 400 or (tap.status == 0 and failure):
-            # Refused, or never answered: nothing was generated.
+        if tap.status >= 400 or (failure and self.engine.backend.stream is not None and not tap.sent_ns):
+            # Refused, or never sent: nothing was generated. One that got no answer may have been.
             out.purse.settle(reserved, 0, 0, 0)
         else:
             out.purse.settle(reserved, usage.prompt_tokens, usage.output_tokens, usage.cached_tokens)
@@ -202,17 +215,18 @@ class Visitor:
         self.took(finished)
         return tap
 
-    def _error(self, ask: Ask, phase: Phase, said: Told, failure: str | None, tap: Tap) -> str | None:
-        error = failure if failure is not None and (tap.status == 0 or said.error is None) else said.error
+    def _error(self, ask: Ask, phase: Phase, said: Told, failure: RequestFailed | None, tap: Tap) -> str | None:
+        ours = isinstance(failure, EndedByUs) or tap.status == 0 or said.error is None
+        error = str(failure) if failure is not None and ours else said.error
         if error is None:
             return _wrong_count(said, ask, self.facts.exact, phase)
         return scrubbed(error, self.instruments.secrets, ask.prompt)
 
 
 def _require_end(pieces: int, ask: Ask) -> None:
-    """Raises RequestFailed where a server goes on and on: each piece is at least a token."""
+    """Raises EndedByUs where a server goes on and on: each piece is at least a token."""
     if pieces > ask.output_tokens + _OVERRUN:
-        raise RequestFailed(f"the server did not stop after the {ask.output_tokens} tokens that were asked")
+        raise EndedByUs(f"the server did not stop after the {ask.output_tokens} tokens that were asked")
 
 
 def _worst_prompt_tokens(ask: Ask) -> int:

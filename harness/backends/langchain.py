@@ -91,7 +91,7 @@ class LangChainChat:
 async def open_langchain(call: Call) -> AsyncIterator[Opened]:
     """The model `PROVIDER:NAME`, or a name behind --base-url langchain=URL. Raises NotThere with what is missing."""
     os.environ.update(_QUIET)
-    provider, name = _provider(call.target.served)
+    provider, name = provider_and_name(call.target.served)
     call = replace(call, target=replace(call.target, served=name))
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {"temperature": 0}
@@ -101,7 +101,7 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
             stream = openai_stream
         elif provider == "ollama":
             where = Endpoint(server_url(call.door.base_urls.get("langchain")), "")
-            settings |= _ollama_settings(call, where)
+            settings |= _ollama_settings(call, where, stack)
             stream = ollama_stream
         else:
             where = Endpoint(call.door.base_urls.get("langchain") or f"https://{provider}", "")
@@ -110,7 +110,7 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
         yield Opened(server, (await server.describe()).pid)
 
 
-def _provider(model: str) -> tuple[str, str]:
+def provider_and_name(model: str) -> tuple[str, str]:
     """The provider before the colon, where LangChain knows it; else an OpenAI-compatible endpoint."""
     from langchain.chat_models.base import _BUILTIN_PROVIDERS
 
@@ -134,13 +134,16 @@ async def _openai(call: Call, stack: AsyncExitStack, settings: dict[str, Any]) -
     return where
 
 
-def _ollama_settings(call: Call, where: Endpoint) -> dict[str, Any]:
+def _ollama_settings(call: Call, where: Endpoint, stack: AsyncExitStack) -> dict[str, Any]:
+    # Its clients have no way to be closed: their connections are the transport's.
+    transport = StampedTransport(call.clock, HTTPX)
+    stack.push_async_callback(transport.aclose)
     return {
         "base_url": where.url,
         "num_ctx": context_tokens(call.plan),
         "keep_alive": "30m",
         "seed": call.plan.seed,
-        "async_client_kwargs": {"transport": StampedTransport(call.clock, HTTPX), "timeout": 3600.0},
+        "async_client_kwargs": {"transport": transport, "timeout": 3600.0},
     }
 
 

@@ -89,11 +89,11 @@ class OllamaServer:
 
     async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of a raw prompt, streamed. Raises RequestFailed."""
-        words = ask.prompt[: self._count.words(len(ask.prompt))]
+        prompt = self._count.cut(ask)
         with _said(self._url):
             stream: Any = await self._client.generate(
                 model=self._model,
-                prompt=" ".join(map(str, words)),
+                prompt=prompt,
                 raw=True,
                 stream=True,
                 keep_alive=_KEEP_ALIVE,
@@ -113,7 +113,7 @@ class OllamaServer:
 
     def learn(self, ask: Ask, usage: Usage) -> None:
         """How many tokens the server counted for so many words."""
-        self._count.learn(self._count.words(len(ask.prompt)), usage.prompt_tokens)
+        self._count.learn(ask, usage.prompt_tokens)
 
 
 @asynccontextmanager
@@ -130,7 +130,8 @@ async def open_ollama(call: Call) -> AsyncIterator[Opened]:
         before = await _loaded_before(client, url, call.target.served)
         async with _model_there(client, url, call):
             try:
-                await _unload(client, call.target.served)
+                with _said(url):
+                    await _unload(client, call.target.served)
                 server = OllamaServer(client, call, url)
                 facts = await server.describe()
                 yield Opened(server, facts.pid)
@@ -184,15 +185,15 @@ async def _model_there(client: AsyncClient, url: str, call: Call) -> AsyncIterat
         if call.target.path is None:
             raise HarnessError(f"{call.target.name} has no model file: prepare it first")
         call.watcher.note(f"giving the weight-free {call.target.name} to the Ollama server for the time of this run")
-        with _said(url):
-            digest = await client.create_blob(call.target.path)
-            await client.create(
-                model=name, files={"model.gguf": digest}, parameters={"num_ctx": context_tokens(call.plan)}
-            )
         try:
+            with _said(url):
+                digest = await client.create_blob(call.target.path)
+                await client.create(
+                    model=name, files={"model.gguf": digest}, parameters={"num_ctx": context_tokens(call.plan)}
+                )
             yield
         finally:
-            await client.delete(name)
+            await _remove(client, name, call)
         return
     with _said(url):
         installed = [entry.model or "" for entry in (await client.list()).models]
@@ -206,17 +207,29 @@ async def _model_there(client: AsyncClient, url: str, call: Call) -> AsyncIterat
     yield
 
 
+async def _remove(client: AsyncClient, name: str, call: Call) -> None:
+    """Removes our model, however the run ended; where that fails the user is told."""
+    try:
+        with _said(""):
+            await client.delete(name)
+    except RequestFailed:
+        call.watcher.note(f"could not remove {name} from the Ollama server: `ollama rm {name}` does it")
+
+
 async def _pull(client: AsyncClient, url: str, call: Call) -> None:
     """Downloads the model, with progress. Raises NotThere with the server's words."""
-    name = call.target.served
+    name, last = call.target.served, None
     told: dict[str, Any] = {}
-    with _said(url):
-        async for step in await client.pull(name, stream=True):
-            if step.total and step.completed is not None:
-                wrote, done = told.get(step.digest or "", (call.watcher.building(name, step.total), 0))
-                wrote(step.completed - done)
-                told[step.digest or ""] = (wrote, step.completed)
-            last = step.status
+    try:
+        with _said(url):
+            async for step in await client.pull(name, stream=True):
+                if step.total and step.completed is not None:
+                    wrote, done = told.get(step.digest or "", (call.watcher.building(name, step.total), 0))
+                    wrote(step.completed - done)
+                    told[step.digest or ""] = (wrote, step.completed)
+                last = step.status
+    except RequestFailed as error:
+        raise NotThere(f"the Ollama server at {url} could not pull {name}: {error}") from error
     if last != "success":
         raise NotThere(f"the Ollama server at {url} could not pull {name}: {last}")
 

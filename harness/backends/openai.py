@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
+# Where servers put text; reasoning is no field of OpenAI's own.
+_TEXTS = ("content", "reasoning_content", "reasoning")
+
+
 class OpenAIChat:
     """One model behind the official client."""
 
@@ -46,7 +50,7 @@ class OpenAIChat:
             async with created as stream:
                 async for event in stream:
                     delta = event.choices[0].delta if event.choices else None
-                    if delta is not None and (delta.content or getattr(delta, "reasoning_content", None)):
+                    if delta is not None and any(getattr(delta, name, None) for name in _TEXTS):
                         yield None
                     if event.usage is not None:
                         yield openai_usage(event.usage.model_dump())

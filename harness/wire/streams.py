@@ -171,6 +171,6 @@ def _event(line: bytes) -> dict[str, Any] | None:
         raise RequestFailed(f"an event of the stream is not JSON ({len(data)} bytes, {error.args[0]})") from error
     if not isinstance(event, dict):
         raise RequestFailed("an event of the stream is no JSON object")
-    if "error" in event:
+    if event.get("error"):
         raise RequestFailed(f"the server reports: {error_text(data)}")
     return event

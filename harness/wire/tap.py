@@ -45,9 +45,11 @@ class Tap:
         """Seconds that the server asks to wait (RFC 9110 10.2.3, or retry-after-ms); None where it does not say."""
         for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
             try:
-                return float(self.limits[name]) * unit_s
+                wait_s = float(self.limits[name]) * unit_s
             except (KeyError, ValueError):
                 continue
+            if wait_s >= 0:
+                return wait_s
         return None
 
 
