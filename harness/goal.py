@@ -73,8 +73,14 @@ class Goal:
     visits: dict[Cell, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request]) -> Goal:
-        """The goal for the cells of one model, with the requests of earlier sittings taken into account."""
+    def of(
+        cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request], loads_ended: bool = True
+    ) -> Goal:
+        """The goal for the cells of one model, with the requests of earlier sittings taken into account.
+
+        `loads_ended` is whether the last sitting ended by itself: a stretch of an open load that was cut short is
+        sent again.
+        """
         goal = cls(plan, cells, budget_s)
         wanted = set(cells)
         loads: dict[Cell, list[Request]] = {}
@@ -87,6 +93,9 @@ class Goal:
                     goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9
         for part in (part for requests in loads.values() for part in stretches(requests)):
             goal.spent_s += (max(r.ended_ns for r in part) - min(r.scheduled_ns for r in part)) * 1e-9
+        if not loads_ended:
+            for cell, done in goal.counted.items():
+                done.sent = 0 if cell.rate_per_s is not None and plan.repeats is None else done.sent
         # Failures of an earlier sitting do not count against this one.
         goal.failures.clear()
         return goal
@@ -139,7 +148,8 @@ class Goal:
 
     def given_up(self) -> list[Cell]:
         """Cells whose last requests all failed."""
-        return [cell for cell in self.cells if self.failures.get(cell, 0) >= GIVE_UP_AFTER]
+        lost = [cell for cell, done in self.counted.items() if done.sent and not done.count]
+        return [cell for cell in self.cells if self.failures.get(cell, 0) >= GIVE_UP_AFTER or cell in lost]
 
     def missing(self) -> list[Cell]:
         """Cells that are wanted and not given up, in plan order."""

@@ -15,6 +15,8 @@ from harness.wire.tap import Clock
 
 # How long a saturated server may still work off what it has.
 _DRAIN_S = 10.0
+# How long any other may take for the last requests at least; else as long as the load itself lasted.
+_LEAST_DRAIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,12 @@ async def open_load(
             if verdict is not None:
                 give_up()
                 break
-        done, _ = await asyncio.wait(running, timeout=None if verdict is None else _DRAIN_S) if running else ((), ())
+        lasted_s = (clock() - start_ns) * 1e-9
+        drain_s = _DRAIN_S if verdict is not None else max(_LEAST_DRAIN_S, lasted_s)
+        done, late = await asyncio.wait(running, timeout=drain_s) if running else (set(), set())
+        if late and verdict is None:
+            verdict = f"{len(late)} requests had not ended {drain_s:.0f} s after the last was due: lower --rate"
+            give_up()
         for task in done:
             task.result()
     except OverBudget:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.loads import Slo
-from harness.record import Record, RunHeader
+from harness.record import Cell, Record, RunHeader
 from harness.summary import Loaded, Row, Spread, drifts, loaded, rows, run_cost_usd
 
 GIB = 2**30
@@ -48,8 +48,8 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
     if libraries:
         _say(
             console,
-            "late: from the socket to the client library's event (median, p99); CPU: of this process a chunk; "
-            "claims: requests in which the library's own token counts are the server's.",
+            "TTFT of a client: from the instant of sending; late: from the socket to the client library's event "
+            "(median, p99); CPU: of this process a chunk; claims: requests whose tokens the library counts as the server.",
         )
     if loads:
         _say(
@@ -109,7 +109,7 @@ def clients_table(record: Record, listed: list[Row]) -> Table:
         claims = "-" if not figures.claims else f"{figures.claims - figures.claimed_off}/{figures.claims}"
         table.add_row(
             _client_name(cell.backend, clients.get((cell.backend, cell.model, cell.quant), "")),
-            f"{cell.prompt_tokens}/{cell.output_tokens}" + (f" x{cell.concurrency}" if cell.concurrency > 1 else ""),
+            _short(cell),
             f"{row.ttft_s.median * 1e3:.1f}" if row.ttft_s else "-",
             f"{row.tpot_s.median * 1e3:.2f}" if row.tpot_s else "-",
             _micro(figures.lateness_p50_s),
@@ -122,6 +122,13 @@ def clients_table(record: Record, listed: list[Row]) -> Table:
 
 def _client_name(backend: str, client: str) -> str:
     return client if client.startswith(backend) else f"{backend}: {client}"
+
+
+def _short(cell: Cell) -> str:
+    """Prompt/output tokens, and the load."""
+    load = f" x{cell.concurrency}" if cell.concurrency > 1 else ""
+    load = load if cell.rate_per_s is None else f" {cell.rate_per_s:g}/s"
+    return f"{cell.prompt_tokens}/{cell.output_tokens}{load}"
 
 
 def _micro(seconds: float | None) -> str:
@@ -223,7 +230,7 @@ def show_errors(console: Console, record: Record) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=False, emoji=False)
 
 
 def show_models(console: Console, entries: list[dict[str, Any]]) -> None:

@@ -25,7 +25,8 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def scrubbed(text: str, secrets: Sequence[str], prompt: Sequence[object]) -> str:
-    """`text` without any of `secrets`, and without the prompt where it repeats that."""
+    """`text` without any of `secrets`, and without the prompt where it repeats that; writable as UTF-8."""
+    text = text.encode("utf-8", "replace").decode()
     for secret in secrets:
         text = _without_beginning(text.replace(secret, _HIDDEN), secret)
     text = _CREDENTIALS.sub(_HIDDEN, text)

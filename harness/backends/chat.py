@@ -94,6 +94,11 @@ class Chat:
         }
 
     @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._where.host
+
+    @property
     def is_compatible(self) -> bool:
         """Whether the server speaks OpenAI's protocol without being OpenAI."""
         return not self._where.is_openai

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends import Ask, Call, Facts, NotThere, Opened
 from harness.backends.chat import Chat, Endpoint, endpoint
-from harness.backends.ollama import context_tokens, server_url
+from harness.backends.ollama_models import borrowed, context_tokens, server_url
 from harness.backends.openai import openai_client, require_there, stamped_client
 from harness.record import Usage
 from harness.wire.streams import Reader, ollama_stream, openai_stream
@@ -69,8 +69,6 @@ class LangChainChat:
                     if usage:
                         cached = (usage.get("input_token_details") or {}).get("cache_read")
                         yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
-        except GeneratorExit:
-            raise
         except Exception as error:
             raise RequestFailed(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
 
@@ -101,10 +99,13 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
             stream = openai_stream
         elif provider == "ollama":
             where = Endpoint(server_url(call.door.base_urls.get("langchain")), "")
+            await stack.enter_async_context(borrowed(call, where.url))
             settings |= _ollama_settings(call, where, stack)
             stream = ollama_stream
         else:
-            where = Endpoint(call.door.base_urls.get("langchain") or f"https://{provider}", "")
+            where = Endpoint(f"https://{provider}", "")
+            # A retry that nobody sees would cost twice.
+            settings["max_retries"] = 0
         server = LangChainChat(provider, Chat(call, where), settings, stream)
         _require_built(server, provider)
         yield Opened(server, (await server.describe()).pid)

@@ -59,6 +59,9 @@ def told(tap: Tap, reader: Reader) -> Told:
     except RequestFailed as failure:
         found.error = str(failure)
         return found
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        found.error = f"an event of the stream has another shape than its protocol says ({type(error).__name__})"
+        return found
     if not found.complete:
         found.error = (
             "the stream ended before its last event: the server died or closed the connection"

@@ -21,6 +21,10 @@ class RequestFailed(HarnessError):
     exit_status = 6
 
 
+class EndedByUs(RequestFailed):
+    """A request that we ended: what its cut stream looks like is our doing, not the server's."""
+
+
 @dataclass(slots=True)
 class Tap:
     """One request below its client library.

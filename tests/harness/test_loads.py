@@ -64,8 +64,8 @@ def test_goodput_counts_requests_within_the_limits_and_time_from_when_they_were_
     found = [at(start, one) for start in (0, 100, 200)] + [at(380, one, due_ms=300)]
     figures = load_figures(RATE, found, Slo(ttft_s=0.1, tpot_s=0.02))
     assert figures is not None
-    # Three of four within 100 ms of their due instant, over 0 .. 450 ms.
-    assert figures.goodput_per_s == pytest.approx(3 / 0.45)
+    # Three of four within 100 ms of their due instant, of 10 a second.
+    assert figures.goodput_per_s == pytest.approx(7.5)
     assert load_figures(RATE, found, Slo(tpot_s=0.005)).goodput_per_s == 0  # type: ignore[union-attr]
     assert load_figures(RATE, found, Slo()).goodput_per_s is None  # type: ignore[union-attr]
 
@@ -159,3 +159,18 @@ def test_tpot_is_the_gap_between_tokens_however_they_are_chunked_and_scales_with
     assert tpot_s(found) == pytest.approx(gap_ns * 1e-9, rel=0.01)
     slower = chunked(sizes, gap_ns * factor, letters)
     assert tpot_s(slower) == pytest.approx((tpot_s(found) or 0) * factor)
+
+
+def bursts(count: int, streams: int = 32) -> list[Request]:
+    """Requests of exactly 0.5 s, sent `streams` at a time as a closed load does."""
+    cell = replace(CELL, concurrency=streams)
+    return [at(500 * (number // streams), request([250, 500], cell=cell)) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [64, 80, 96, 192, 200])
+def test_rates_of_a_closed_load_are_those_of_full_streams_whatever_its_last_round_holds(count: int) -> None:
+    found = bursts(count)
+    figures = load_figures(found[0].cell, found, Slo(ttft_s=1.0))
+    assert figures is not None
+    assert figures.delivered_per_s == pytest.approx(64)
+    assert figures.goodput_per_s == pytest.approx(64)

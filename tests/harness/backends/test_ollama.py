@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from harness.backends import Call, NotThere
-from harness.backends.ollama import open_ollama, server_url
+from harness.backends.ollama import open_ollama
+from harness.backends.ollama_models import server_url
 from harness.errors import HarnessError
 from harness.journal import read_record
 from harness.plan import Plan, Shape
