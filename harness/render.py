@@ -49,7 +49,7 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
         _say(
             console,
             "TTFT of a client: from the instant of sending; late: from the socket to the client library's event "
-            "(median, p99); CPU: of this process a chunk; claims: requests whose tokens the library counts as the server.",
+            "(median, p99); CPU: of this process a chunk; claims: requests whose tokens it counts as the server does.",
         )
     if loads:
         _say(
