@@ -10,11 +10,11 @@ import asyncio
 import select
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness.wire.tap import Clock, current_tap
-from harness.wire.timed import TimedTransport, keeps_time
+from harness.wire.timed import Lookout, TimedTransport, keeps_time
 
 _HOLD_BYTES = 64 * 1024
 # More than this that nobody has read yet stops the reading.
@@ -27,12 +27,13 @@ class StampedStream(asyncio.Protocol):
     Headers and a small body leave in one piece, as a plain client would send them: writes are held
     until the answer is read or 64 KiB are there. `sent_ns` is the instant before the first piece of
     a request leaves, `read_ns` the instant at which what `read` returned last was taken off the socket.
-    `core` is the module whose exceptions are raised.
+    `core` is the module whose exceptions are raised, `look` is called before anything is sent or waited for.
     """
 
-    def __init__(self, clock: Clock, core: Any) -> None:
+    def __init__(self, clock: Clock, core: Any, look: Callable[[], None]) -> None:
         self._clock = clock
         self._core = core
+        self._look = look
         self._transport: Any = None
         self._held = bytearray()
         self._sending = False
@@ -89,6 +90,7 @@ class StampedStream(asyncio.Protocol):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """The next bytes that came in one piece; b"" at the end."""
+        self._look()
         await self._flush(timeout)
         self._sending = False
         while not self._arrived:
@@ -195,6 +197,7 @@ class StampedNetwork:
         self._clock = clock
         self._core = core
         self._kernel = kernel
+        self._lookout = Lookout(clock)
 
     async def connect_tcp(
         self,
@@ -225,11 +228,12 @@ class StampedNetwork:
 
     def _stream_on(self, transport: Any) -> StampedStream:
         """A stream on a connection that asyncio has opened and not read from; a timed one takes over its socket."""
-        stream, connection = StampedStream(self._clock, self._core), transport.get_extra_info("socket").dup()
+        stream = StampedStream(self._clock, self._core, self._lookout.look)
+        connection = transport.get_extra_info("socket").dup()
         if self._kernel and keeps_time(connection):
             connection.setblocking(False)
             transport.abort()
-            stream.connection_made(TimedTransport(connection, stream, self._clock))
+            stream.connection_made(TimedTransport(connection, stream, self._clock, self._lookout))
         else:
             connection.close()
             stream.connection_made(transport)

@@ -2,12 +2,15 @@
 
 The kernel stamps each packet as it comes in (SO_TIMESTAMPNS, socket(7)), so that a client library that works on
 one stream for milliseconds does not make the chunks of the others late. Of packets that were read in one piece it
-is the last one's stamp. Elsewhere, and inside TLS, asyncio's transport does, with stamps from when it reads.
+is the last one's stamp; therefore a Lookout reads all sockets whenever any stream is worked on, not only once a
+round of the event loop, which under many streams takes as long as several tokens. Elsewhere, and inside TLS,
+asyncio's transport does, with stamps from when it reads.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 import sys
@@ -23,6 +26,7 @@ _NOTE_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if hasattr(socket, "CMSG_SPACE")
 _READ_BYTES = 256 * 1024
 # No stamp is believed to be older: the date was set meanwhile.
 _OLDEST_NS = 10_000_000_000
+_EVERY_NS = 500_000
 
 
 class Listener(Protocol):
@@ -55,10 +59,41 @@ def keeps_time(connection: socket.socket) -> bool:
     return True
 
 
+class Lookout:
+    """Reads the timed sockets on which something came, when told to: at most once in half a millisecond."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._poll: Any = select.epoll() if hasattr(select, "epoll") else None
+        self._watched: dict[int, TimedTransport] = {}
+        self._looked_ns = 0
+
+    def watch(self, number: int, transport: TimedTransport) -> None:
+        """From now on the transport with this file number is read too."""
+        if number not in self._watched:
+            self._poll.register(number, select.EPOLLIN)
+        self._watched[number] = transport
+
+    def forget(self, number: int) -> None:
+        """It is not."""
+        if self._watched.pop(number, None) is not None:
+            self._poll.unregister(number)
+
+    def look(self) -> None:
+        """Read what has come."""
+        now_ns = self._clock()
+        if len(self._watched) < 2 or 0 <= now_ns - self._looked_ns < _EVERY_NS:
+            return
+        self._looked_ns = now_ns
+        for number, _ in self._poll.poll(0):
+            if (transport := self._watched.get(number)) is not None:
+                transport.read()
+
+
 class TimedTransport:
     """The part of asyncio's transport that a stream uses, over a connected socket that does not block."""
 
-    def __init__(self, connection: socket.socket, listener: Listener, clock: Clock) -> None:
+    def __init__(self, connection: socket.socket, listener: Listener, clock: Clock, lookout: Lookout) -> None:
         self._socket = connection
         self._listener = listener
         self._clock = clock
@@ -66,9 +101,11 @@ class TimedTransport:
         self._unsent = bytearray()
         self._closing = False
         self._finished = False
-        self._loop.add_reader(connection.fileno(), self._readable)
+        self._lookout = lookout
+        self.resume_reading()
 
-    def _readable(self) -> None:
+    def read(self) -> None:
+        """Takes what is there off the socket."""
         try:
             data, notes, _, _ = self._socket.recvmsg(_READ_BYTES, _NOTE_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -113,12 +150,14 @@ class TimedTransport:
 
     def pause_reading(self) -> None:
         """Leaves what comes to the system."""
+        self._lookout.forget(self._socket.fileno())
         self._loop.remove_reader(self._socket.fileno())
 
     def resume_reading(self) -> None:
         """Reads on."""
         if not self._closing:
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            self._loop.add_reader(self._socket.fileno(), self.read)
+            self._lookout.watch(self._socket.fileno(), self)
 
     def is_closing(self) -> bool:
         """Whether nothing more can be sent."""
@@ -129,7 +168,7 @@ class TimedTransport:
         if self._closing:
             return
         self._closing = True
-        self._loop.remove_reader(self._socket.fileno())
+        self.pause_reading()
         if not self._unsent:
             self._finish(None)
 
@@ -145,7 +184,7 @@ class TimedTransport:
     def detached(self) -> socket.socket:
         """The socket, of which this transport knows nothing from now on."""
         self._closing = self._finished = True
-        self._loop.remove_reader(self._socket.fileno())
+        self.pause_reading()
         self._loop.remove_writer(self._socket.fileno())
         self._unsent.clear()
         return self._socket
