@@ -1,7 +1,7 @@
-"""Sockets for an HTTP core (httpcore, httpcore2) that stamp bytes the moment the event loop takes them off.
+"""Streams for an HTTP core (httpcore, httpcore2) whose bytes are stamped when they come, not when they are asked for.
 
-The loop takes what is there off all sockets before any client library works on it, so that under
-many streams a stamp does not wait for the parsing of the others' chunks.
+So that under many streams a stamp does not wait for a client library's work on the others' chunks: the kernel
+stamps them where it can (timed.py), else the event loop as it takes them off the socket.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 import select
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from harness.wire.tap import Clock, current_tap
+from harness.wire.timed import Lookout, TimedTransport, keeps_time
 
 _HOLD_BYTES = 64 * 1024
 # More than this that nobody has read yet stops the reading.
@@ -26,12 +27,13 @@ class StampedStream(asyncio.Protocol):
     Headers and a small body leave in one piece, as a plain client would send them: writes are held
     until the answer is read or 64 KiB are there. `sent_ns` is the instant before the first piece of
     a request leaves, `read_ns` the instant at which what `read` returned last was taken off the socket.
-    `core` is the module whose exceptions are raised.
+    `core` is the module whose exceptions are raised, `look` is called before anything is sent or waited for.
     """
 
-    def __init__(self, clock: Clock, core: Any) -> None:
+    def __init__(self, clock: Clock, core: Any, look: Callable[[], None]) -> None:
         self._clock = clock
         self._core = core
+        self._look = look
         self._transport: Any = None
         self._held = bytearray()
         self._sending = False
@@ -52,8 +54,12 @@ class StampedStream(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come off the socket."""
-        self._arrived.append((self._clock(), data))
+        """Bytes have come off the socket, now."""
+        self.arrived(self._clock(), data)
+
+    def arrived(self, at_ns: int, data: bytes) -> None:
+        """Bytes have come off the socket, at that instant of the clock."""
+        self._arrived.append((at_ns, data))
         self._ahead_bytes += len(data)
         if self._ahead_bytes > _AHEAD_BYTES:
             self._transport.pause_reading()
@@ -84,6 +90,7 @@ class StampedStream(asyncio.Protocol):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """The next bytes that came in one piece; b"" at the end."""
+        self._look()
         await self._flush(timeout)
         self._sending = False
         while not self._arrived:
@@ -151,9 +158,14 @@ class StampedStream(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                self._transport = await loop.start_tls(
-                    self._transport, self, ssl_context, server_hostname=server_hostname
-                )
+                if isinstance(self._transport, TimedTransport):
+                    await loop.create_connection(
+                        lambda: self, ssl=ssl_context, sock=self._transport.detached(), server_hostname=server_hostname
+                    )
+                else:
+                    self._transport = await loop.start_tls(
+                        self._transport, self, ssl_context, server_hostname=server_hostname
+                    )
         except TimeoutError as error:
             self._transport.abort()
             raise self._core.ConnectTimeout(str(error)) from error
@@ -171,12 +183,21 @@ class StampedStream(asyncio.Protocol):
         return self._transport.get_extra_info({"client_addr": "sockname", "server_addr": "peername"}.get(info, info))
 
 
-class StampedNetwork:
-    """Opens such sockets for an HTTP core."""
+class _Waits(asyncio.Protocol):
+    """Has a connection wait for the stream that will read from it."""
 
-    def __init__(self, clock: Clock, core: Any) -> None:
+    def connection_made(self, transport: Any) -> None:
+        transport.pause_reading()
+
+
+class StampedNetwork:
+    """Opens such streams for an HTTP core; with `kernel` False none is stamped by the kernel."""
+
+    def __init__(self, clock: Clock, core: Any, kernel: bool = True) -> None:
         self._clock = clock
         self._core = core
+        self._kernel = kernel
+        self._lookout = Lookout(clock)
 
     async def connect_tcp(
         self,
@@ -190,8 +211,8 @@ class StampedNetwork:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                transport, stream = await loop.create_connection(
-                    lambda: StampedStream(self._clock, self._core),
+                transport, _ = await loop.create_connection(
+                    _Waits,
                     host,
                     port,
                     local_addr=(local_address, 0) if local_address else None,
@@ -203,6 +224,21 @@ class StampedNetwork:
             raise self._core.ConnectError(str(error)) from error
         for option in socket_options or ():
             transport.get_extra_info("socket").setsockopt(*option)
+        return self._stream_on(transport)
+
+    def _stream_on(self, transport: Any) -> StampedStream:
+        """A stream on a connection that asyncio has opened and not read from; a timed one takes over its socket."""
+        stream = StampedStream(self._clock, self._core, self._lookout.look)
+        connection = transport.get_extra_info("socket").dup()
+        if self._kernel and keeps_time(connection):
+            connection.setblocking(False)
+            transport.abort()
+            stream.connection_made(TimedTransport(connection, stream, self._clock, self._lookout))
+        else:
+            connection.close()
+            stream.connection_made(transport)
+            transport.set_protocol(stream)
+            transport.resume_reading()
         return stream
 
     async def sleep(self, seconds: float) -> None:

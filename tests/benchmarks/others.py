@@ -23,7 +23,7 @@ from tests.benchmarks.against import LOG_EVERY_S, Truth, harness_run, middle, pl
 from tests.benchmarks.truth import LAW, OUTPUT_TOKENS, PROMPT_TOKENS, Planted, dealt
 
 # Requests by streams kept busy.
-REQUESTS = {1: 16, 8: 64, 32: 192}
+REQUESTS = {1: 10, 8: 64, 32: 192}
 NAMES = (
     "tokens/chunk", "streams", "round", "tool", "n", "TTFT planted", "p50 error", "p99 error", "TPOT planted",
     "TPOT or ITL p50", "error %", "per-chunk p99 planted", "measured", "other figure",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 from harness.metrics import itl_s, known, lateness_s, percentile, tpot_s, ttft_s
 from harness.record import Request
@@ -27,8 +28,8 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 64, 64
 REQUESTS = {1: 12, 8: 64, 32: 256}
 NAMES = (
     "client", "tokens/chunk", "streams", "n", "TTFT planted ms", "error p50", "error p99", "server p50",
-    "TPOT planted ms", "error %", "ITL p50 planted ms", "measured", "ITL p99 planted ms", "measured",
-    "late p99 ms", "CPU/chunk µs",
+    "TPOT planted ms", "error %", "mean error %", "ITL p50 planted ms", "measured", "ITL p99 planted ms", "measured",
+    "stalls planted", "seen", "late p50 ms", "late p99 ms", "CPU/chunk µs",
 )  # fmt: skip
 
 
@@ -74,17 +75,25 @@ def _row(
     off = [value - first for value in known(ttft_s(request) for request in good)]
     own = [entry["first_token_s"] - entry["received_s"] - first for entry in entries]
     per_token = middle(known(tpot_s(request) for request in good))
+    mean = fmean(known(tpot_s(request) for request in good)) / fmean(plan.tpot_s) - 1
     gaps, late = itl_s(good), lateness_s(good)
     spent = [request.cpu_s for request in good if request.cpu_s is not None]
     cpu_s = max(end for _, end in spent) - min(begin for begin, _ in spent)
     values = (
         first, middle(off), percentile(off, 0.99) or max(off), middle(own), middle(plan.tpot_s),
-        per_token / middle(plan.tpot_s) - 1, percentile(plan.itl_s, 0.5), percentile(gaps, 0.5),
-        percentile(plan.itl_s, 0.99), percentile(gaps, 0.99), percentile(late, 0.99),
+        per_token / middle(plan.tpot_s) - 1, mean, percentile(plan.itl_s, 0.5), percentile(gaps, 0.5),
+        percentile(plan.itl_s, 0.99), percentile(gaps, 0.99), percentile(late, 0.5), percentile(late, 0.99),
     )  # fmt: skip
-    texts = [_text(value, 100.0 if at == 5 else 1e3) for at, value in enumerate(values)]
+    texts = [_text(value, 100.0 if at in {5, 6} else 1e3) for at, value in enumerate(values)]
     chunks = sum(len(request.chunks) for request in good)
+    stalls = [str(sum(1 for gap in some if gap > _stalled_s(law))) for some in (plan.itl_s, gaps)]
+    texts[-2:-2] = stalls
     return [name[0], str(law.chunk_tokens), str(name[1]), str(len(good)), *texts, f"{cpu_s / chunks * 1e6:.0f}"]
+
+
+def _stalled_s(law: Law) -> float:
+    """A gap of chunks above it holds a stalled token: half a token's time more than it would take."""
+    return (law.chunk_tokens + 0.5) * law.decode_s_per_token
 
 
 def _text(value: float | None, scale: float) -> str:

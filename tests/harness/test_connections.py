@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import httpx2
@@ -83,6 +84,10 @@ class Greeter:
                 break
 
 
+async def _greeted(client: httpx.AsyncClient | httpx2.AsyncClient, port: int) -> None:
+    assert (await client.get(f"http://127.0.0.1:{port}/")).text == "hi"
+
+
 async def _request_came(reader: asyncio.StreamReader) -> bool:
     try:
         await reader.readuntil(b"\r\n\r\n")
@@ -105,8 +110,9 @@ async def test_requests_at_once_have_connections_of_their_own_and_those_are_kept
     greeter = Greeter()
     async with serving(greeter) as port, client_of(flavour) as client:
         for _ in range(3):
-            answers: list[Any] = await asyncio.gather(*(client.get(f"http://127.0.0.1:{port}/") for _ in range(20)))
-            assert {answer.text for answer in answers} == {"hi"}
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(_greeted(client, port))
     assert greeter.most == 20
     assert greeter.connections == 20
 
@@ -166,19 +172,45 @@ async def test_failures_are_the_clients_own(flavour: Flavour) -> None:
             await client.get(f"http://127.0.0.1:{port}/")
 
 
+async def says_one(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks a little after the connection is there."""
+    await asyncio.sleep(0.05)
+    writer.write(b"one")
+
+
 @FLAVOURS
-async def test_a_stamp_is_of_the_arrival_and_not_of_the_reading(flavour: Flavour) -> None:
-    now_ns = 1
-
-    async def speaks(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"one")
-
-    async with serving(speaks) as port:
-        stream = await StampedNetwork(lambda: now_ns, flavour.core).connect_tcp("127.0.0.1", port)
-        await asyncio.sleep(0.05)
-        now_ns = 2
+@pytest.mark.parametrize("kernel", [True, False])
+async def test_a_stamp_is_of_the_arrival_and_not_of_the_reading(flavour: Flavour, kernel: bool) -> None:
+    async with serving(says_one) as port:
+        stream = await StampedNetwork(time.perf_counter_ns, flavour.core, kernel).connect_tcp("127.0.0.1", port)
+        while not stream.get_extra_info("is_readable"):
+            await asyncio.sleep(0)
+        came_ns = time.perf_counter_ns()
+        await asyncio.sleep(0.3)
         assert await stream.read(65536) == b"one"
-        assert stream.read_ns == 1
+        assert abs(stream.read_ns - came_ns) < 150_000_000
+        await stream.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
+async def test_a_stamp_does_not_wait_for_a_busy_event_loop() -> None:
+    async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not reader.at_eof() and not writer.is_closing():
+            await asyncio.sleep(0.05)
+            writer.write(b"one")
+
+    async with serving(talks) as port:
+        stream = await StampedNetwork(time.perf_counter_ns, HTTPX.core).connect_tcp("127.0.0.1", port)
+        ages_ns = list[int]()
+        # The kernel begins to stamp a little after it was asked to.
+        while len(ages_ns) < 40 and max(ages_ns, default=0) < 100_000_000:
+            while not stream.get_extra_info("is_readable"):
+                await asyncio.sleep(0)
+            # A client library at work on other streams.
+            time.sleep(0.15)
+            await stream.read(65536)
+            ages_ns.append(time.perf_counter_ns() - stream.read_ns)
+        assert max(ages_ns) >= 100_000_000
         await stream.aclose()
 
 
