@@ -36,11 +36,14 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 64, 64
 # Requests a round by streams.
 REQUESTS = {1: 8, 8: 32}
 
+# Sends one prompt; the chunks that came.
+One = Callable[[str], Awaitable[int]]
 # Sends so many requests on so many streams; the chunks that came.
 Round = Callable[[int, int], Awaitable[int]]
 
 
-async def _openai_alone(url: str) -> Callable[[str], Awaitable[int]]:
+@asynccontextmanager
+async def _openai_alone(url: str) -> AsyncIterator[One]:
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -52,10 +55,12 @@ async def _openai_alone(url: str) -> Callable[[str], Awaitable[int]]:
         )  # fmt: skip
         return len([event async for event in stream if event.choices and event.choices[0].delta.content])
 
-    return one
+    yield one
+    await client.close()
 
 
-async def _ollama_alone(url: str) -> Callable[[str], Awaitable[int]]:
+@asynccontextmanager
+async def _ollama_alone(url: str) -> AsyncIterator[One]:
     from ollama import AsyncClient
 
     client = AsyncClient(host=url)
@@ -67,13 +72,14 @@ async def _ollama_alone(url: str) -> Callable[[str], Awaitable[int]]:
         )
         return len([part async for part in stream if part.response])
 
-    return one
+    yield one
+    await client._client.aclose()
 
 
 ALONE = {"openai": _openai_alone, "ollama": _ollama_alone}
 
 
-def alone(one: Callable[[str], Awaitable[int]], prompts: Prompts) -> Round:
+def alone(one: One, prompts: Prompts) -> Round:
     """Rounds of the client alone."""
 
     async def sent(streams: int, count: int) -> int:
@@ -125,24 +131,24 @@ async def ours(truth: Truth, backend: str, folder: Path) -> AsyncIterator[Round]
 async def compare(truth: Truth, backend: str, rounds: int, streams: int, folder: Path) -> list[str]:
     """A row: CPU microseconds a chunk of both, medians over rounds; the first round of each is not counted."""
     found: dict[str, list[float]] = {"alone": [], "ours": []}
-    async with ours(truth, backend, folder) as harness:
+    async with ours(truth, backend, folder) as harness, ALONE[backend](truth.url) as one:
         pool = Prompts(tuple(f"w{number}" for number in range(4000)), 1)
-        sides = {"alone": alone(await ALONE[backend](truth.url), pool), "ours": harness}
+        sides = {"alone": alone(one, pool), "ours": harness}
         for number in range(rounds + 1):
             for name, side in sides.items():
                 begun_s = time.process_time()
                 chunks = await side(streams, REQUESTS.get(streams, 4 * streams))
                 if number:
                     found[name].append((time.process_time() - begun_s) / chunks)
-    one, other = middle(found["alone"]), middle(found["ours"])
+    theirs, other = middle(found["alone"]), middle(found["ours"])
     spread = " ".join(f"{min(values) * 1e6:.0f}..{max(values) * 1e6:.0f}" for values in found.values())
     return [
         backend,
         str(streams),
         str(rounds),
-        f"{one * 1e6:.0f}",
+        f"{theirs * 1e6:.0f}",
         f"{other * 1e6:.0f}",
-        f"{other / one - 1:+.1%}",
+        f"{other / theirs - 1:+.1%}",
         spread,
     ]
 
