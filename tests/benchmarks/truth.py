@@ -80,7 +80,7 @@ def _row(
     spent = [request.cpu_s for request in good if request.cpu_s is not None]
     cpu_s = max(end for _, end in spent) - min(begin for begin, _ in spent)
     values = (
-        first, middle(off), percentile(off, 0.99) or max(off), middle(own), middle(plan.tpot_s),
+        first, middle(off), _p99(off) + first - _p99(plan.ttft_s), middle(own), middle(plan.tpot_s),
         per_token / middle(plan.tpot_s) - 1, mean, percentile(plan.itl_s, 0.5), percentile(gaps, 0.5),
         percentile(plan.itl_s, 0.99), percentile(gaps, 0.99), percentile(late, 0.5), percentile(late, 0.99),
     )  # fmt: skip
@@ -89,6 +89,11 @@ def _row(
     stalls = [str(sum(1 for gap in some if gap > _stalled_s(law))) for some in (plan.itl_s, gaps)]
     texts[-2:-2] = stalls
     return [name[0], str(law.chunk_tokens), str(name[1]), str(len(good)), *texts, f"{cpu_s / chunks * 1e6:.0f}"]
+
+
+def _p99(values: Sequence[float]) -> float:
+    """The largest where there are too few for it."""
+    return percentile(values, 0.99) or max(values)
 
 
 def _stalled_s(law: Law) -> float:
