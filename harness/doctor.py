@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,7 +20,7 @@ from harness.errors import HarnessError
 from harness.host import probes, this_host
 from harness.plan import Plan
 from harness.sensors.nvidia import Gpus
-from harness.sensors.rapl import Rapl
+from harness.sensors.rapl import POWERCAP, Rapl
 from harness.weights.store import Store
 from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
@@ -46,8 +47,8 @@ async def examine() -> dict[str, Any]:
         "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s (F32, BLAS)",
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
         "steal_since_boot": "unknown" if measured.steal_share is None else f"{measured.steal_share:.1%}",
-        "gpus": _gpus(),
-        "cpu_energy": _cpu_energy(),
+        "gpus": gpu_line(),
+        "cpu_energy": cpu_energy_line(),
         "embedded_engine": _engine(),
         "ollama": await _ollama(),
         "openai": _openai(),
@@ -58,7 +59,7 @@ async def examine() -> dict[str, Any]:
     }
 
 
-def _gpus() -> str:
+def gpu_line() -> str:
     """Each GPU with memory, driver and what its power reading is; why there is none."""
     found = Gpus()
     told = [
@@ -73,9 +74,9 @@ def _gib(size: int | None) -> str:
     return "memory unknown" if size is None else f"{size / GIB:.1f} GiB"
 
 
-def _cpu_energy() -> str:
+def cpu_energy_line(root: Path = POWERCAP) -> str:
     """Whether the CPU's energy counters can be read, and what to do."""
-    rapl = Rapl()
+    rapl = Rapl(root)
     return f"RAPL: {', '.join(rapl.zones)}" if rapl.zones else f"not measured: {rapl.note}"
 
 

@@ -77,6 +77,8 @@ def _say_energy(console: Console, record: Record, listed: list[Row]) -> None:
             _say(console, f"energy {name}: {', '.join(figures)} ({energy.source}: {method})")
         for reason in row.energy.refused:
             _say(console, f"no energy for {name}: {reason}")
+    for fault in dict.fromkeys(fault for line in record.samples for s in line.samples for fault in s.faults):
+        _say(console, f"sensor: {fault}")
     if (lacking := not_measured(record)) is not None:
         _say(console, lacking)
 
