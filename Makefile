@@ -54,6 +54,10 @@ reference: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.sampler
+	$(BIN)/python -m tests.benchmarks.truth
+	$(BIN)/python -m tests.benchmarks.clients
+	$(BIN)/python -m tests.benchmarks.queues
+	$(BIN)/python -m tests.benchmarks.growth
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:

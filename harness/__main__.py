@@ -92,8 +92,12 @@ def run(
     )  # fmt: skip
     wanted = replace(wanted, **chosen)
     door = door_of(wanted.backends, base_url or [], llama_server, port, law, weights, pull)
-    if resume and (plan or door != Door() or any(shaped) or rate or set(chosen) - {"repeats", "budget_s"}):
-        raise HarnessError("--resume goes on as the run began: only --budget or --repeats may be given with it")
+    if resume and (
+        plan or door != Door() or any(shaped) or rate or set(chosen) - {"repeats", "budget_s", "max_cost_usd"}
+    ):
+        raise HarnessError(
+            "--resume goes on as the run began: only --budget, --repeats or --max-cost may be given with it"
+        )
     wish = running.Wish(resume, more=bool(budget or repeats), accepted=yes)
     folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, wish)))
     _print_run(folder, as_json)

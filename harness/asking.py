@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from harness.backends.ollama_models import server_url
 from harness.errors import HarnessError
 from harness.opening import BACKENDS
 from harness.plan import Shape, at_rates, grid, seconds
@@ -81,11 +83,30 @@ def door_of(  # noqa: PLR0913, PLR0917
     return Door(llama_server, found, port, law, kind, pull)
 
 
+def with_environment(door: Door, backends: Sequence[str], environment: Mapping[str, str]) -> Door:
+    """The door with the servers that the environment names, so that a resumed run goes to the same ones.
+
+    Raises HarnessError for a URL that is none or holds a password.
+    """
+    found = dict(door.base_urls)
+    if url := environment.get("OPENAI_BASE_URL"):
+        found |= {name: _url(url) for name in backends if BACKENDS[name].paid and name not in found}
+    if "ollama" in backends:
+        found["ollama"] = _url(server_url(found.get("ollama")))
+    return replace(door, base_urls=found)
+
+
 def _url(text: str) -> str:
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    if not parts.hostname:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        found = parts.hostname and parts.port != 0
+    except ValueError:
+        found = False
+    if not found:
         raise HarnessError(f"{text!r} is no URL: write http://127.0.0.1:8080")
-    if parts.username or parts.password or parts.query:
+    if parts.hostname == "0.0.0.0":
+        parts = parts._replace(netloc=parts.netloc.replace("0.0.0.0", "127.0.0.1"))
+    if parts.username or parts.password or parts.query or parts.fragment:
         raise HarnessError("a URL must not hold a key or password, since it is stored: put the key in the environment")
     return parts.geturl().rstrip("/")
 

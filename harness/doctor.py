@@ -14,7 +14,7 @@ import psutil
 from estimator.catalog import models
 from harness.backends.chat import KEY, OPENAI_URL
 from harness.backends.llamacpp import engine_options
-from harness.backends.ollama import server_url
+from harness.backends.ollama_models import server_url
 from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.host import probes, this_host

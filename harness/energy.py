@@ -142,10 +142,13 @@ class Meter:
         """`on_cpu` are the ids of the engines that say that they compute on the CPU alone."""
         self._series: dict[str, list[Series]] = {}
         self._faults: dict[str, list[tuple[int, str]]] = {}
+        told = {line.subject_id: line.sources for line in record.samples if line.sources is not None}
         for subject in {line.subject_id for line in record.samples}:
-            lines = [line for line in record.samples if line.subject_id == subject]
-            sources = next((line.sources for line in lines if line.sources is not None), None)
-            samples = [sample for line in lines for sample in line.samples]
+            sources = told.get(subject)
+            # Subjects of one server share a sampler, and so its idle window.
+            kin = {name for name, other in told.items() if sources and other.idle_ns == sources.idle_ns is not None}
+            lines = [line for line in record.samples if line.subject_id in kin | {subject}]
+            samples = sorted((sample for line in lines for sample in line.samples), key=lambda sample: sample.at_ns)
             self._series[subject] = [] if sources is None else series_of(sources, samples, subject in on_cpu)
             self._faults[subject] = [(sample.at_ns, fault) for sample in samples for fault in sample.faults]
 

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.load import Stretch
+from harness.loads import stretches
 from harness.metrics import is_settled, known, tpot_s, ttft_s
 from harness.plan import Plan, Shape
-from harness.record import Cell, Request
+from harness.record import Cell, Phase, Request
 from harness.visits import REFUSED
 
 GIVE_UP_AFTER = 3
+# How much of the budget is shared out to stretches of load, whose last requests end after them.
+_SHARED_OUT = 0.95
 
 
 @dataclass
@@ -67,18 +70,32 @@ class Goal:
     counted: dict[Cell, Counted] = field(default_factory=dict)
     failures: dict[Cell, int] = field(default_factory=dict)
     stopped: dict[Cell, str] = field(default_factory=dict)
+    visits: dict[Cell, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request]) -> Goal:
-        """The goal for the cells of one model, with the requests of earlier sittings taken into account."""
+    def of(
+        cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request], loads_ended: bool = True
+    ) -> Goal:
+        """The goal for the cells of one model, with the requests of earlier sittings taken into account.
+
+        `loads_ended` is whether the last sitting ended by itself: a stretch of an open load that was cut short is
+        sent again.
+        """
         goal = cls(plan, cells, budget_s)
         wanted = set(cells)
+        loads: dict[Cell, list[Request]] = {}
         for request in past:
             if request.cell in wanted:
                 goal.take(request)
-                if request.cell.rate_per_s is not None:
-                    continue
-                goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9 / request.cell.concurrency
+                if request.cell.is_load and request.phase == "counted":
+                    loads.setdefault(request.cell, []).append(request)
+                else:
+                    goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9
+        for part in (part for requests in loads.values() for part in stretches(requests)):
+            goal.spent_s += (max(r.ended_ns for r in part) - min(r.scheduled_ns for r in part)) * 1e-9
+        if not loads_ended:
+            for cell, done in goal.counted.items():
+                done.sent = 0 if cell.rate_per_s is not None and plan.repeats is None else done.sent
         # Failures of an earlier sitting do not count against this one.
         goal.failures.clear()
         return goal
@@ -99,6 +116,20 @@ class Goal:
             done.take(request)
             self.failures.pop(request.cell, None)
 
+    def lose(self, cell: Cell) -> None:
+        """Counts a request that never got through as a failure of the cell."""
+        if cell.rate_per_s is None:
+            self.failures[cell] = self.failures.get(cell, 0) + 1
+
+    def next_repeat(self, cell: Cell, phase: Phase) -> int:
+        """The number of the visit that begins: what was counted before it; of a load how many stretches."""
+        if not cell.is_load:
+            return self.counted.get(cell, Counted()).count
+        number = self.visits.get(cell, 0)
+        if phase == "counted":
+            self.visits[cell] = number + 1
+        return number
+
     def stop(self, cell: Cell, why: str) -> None:
         """Takes the cell for done: its load was stopped."""
         self.stopped[cell] = why
@@ -106,13 +137,19 @@ class Goal:
     def stretch(self, cell: Cell) -> Stretch:
         """How long the next visit to a loaded cell lasts."""
         if self.plan.repeats is None:
-            return Stretch(None, min(self.plan.stretch_s, max(1.0, self.budget_s / len(self.cells))))
+            return Stretch(None, min(self.plan.stretch_s, max(1.0, self._fair_s())))
         done = self.counted.get(cell, Counted())
         return Stretch(self.plan.repeats - max(done.count, done.sent), self.plan.stretch_s)
 
+    def _fair_s(self) -> float:
+        """An even share of what is left for each cell that still waits for its first visit."""
+        visited = sum(1 for done in self.counted.values() if done.count or done.sent)
+        return _SHARED_OUT * (self.budget_s - self.spent_s) / max(1, len(self.cells) - visited)
+
     def given_up(self) -> list[Cell]:
         """Cells whose last requests all failed."""
-        return [cell for cell in self.cells if self.failures.get(cell, 0) >= GIVE_UP_AFTER]
+        lost = [cell for cell, done in self.counted.items() if done.sent and not done.count]
+        return [cell for cell in self.cells if self.failures.get(cell, 0) >= GIVE_UP_AFTER or cell in lost]
 
     def missing(self) -> list[Cell]:
         """Cells that are wanted and not given up, in plan order."""

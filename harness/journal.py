@@ -121,6 +121,8 @@ class Scribe:
                     self._journal.append(*batch)
             except BadResults as failure:
                 self._failure = failure
+            except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
+                self._failure = BadResults(f"cannot add to {self._journal.path}: {error}")
             if last:
                 return
 

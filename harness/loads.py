@@ -68,14 +68,14 @@ def load_figures(cell: Cell, requests: Sequence[Request], slo: Slo) -> LoadFigur
     if not cell.is_load:
         return None
     good = [request for request in requests if request.error is None]
-    parts = _stretches(requests)
+    parts = stretches(requests)
     first = known(ttft_from_schedule_s(r) for r in good)
     whole = known(e2e_from_schedule_s(r) for r in good)
     return LoadFigures(
         requested_per_s=cell.rate_per_s,
-        delivered_per_s=_mean(known(_ends_per_s(part) for part in parts)),
+        delivered_per_s=_mean(known(_ends_per_s(cell, part) for part in parts)),
         output_tokens_per_s=_mean(known(_tokens_per_s(part, cell.concurrency) for part in parts)),
-        goodput_per_s=_mean(known(_good_per_s(part, slo) for part in parts)) if slo.is_set else None,
+        goodput_per_s=_mean(known(_good_per_s(cell, part, slo) for part in parts)) if slo.is_set else None,
         ttft_p50_s=percentile(first, 0.5),
         ttft_p90_s=percentile(first, 0.9),
         ttft_p99_s=percentile(first, 0.99),
@@ -86,7 +86,7 @@ def load_figures(cell: Cell, requests: Sequence[Request], slo: Slo) -> LoadFigur
     )
 
 
-def _stretches(requests: Iterable[Request]) -> list[list[Request]]:
+def stretches(requests: Iterable[Request]) -> list[list[Request]]:
     """The visits, each a load of its own: between them the server was idle or did something else."""
     found: dict[tuple[str, int], list[Request]] = {}
     for request in requests:
@@ -94,37 +94,58 @@ def _stretches(requests: Iterable[Request]) -> list[list[Request]]:
     return list(found.values())
 
 
-def _ends_per_s(part: Sequence[Request]) -> float | None:
-    ends = sorted(request.ended_ns for request in part if request.error is None)
+def _ends_per_s(cell: Cell, part: Sequence[Request]) -> float | None:
+    """Requests that ended well, a second: of a closed load over the steady window, of an open one end to end.
+
+    In an open load (n - 1) / (last end - first end), which the length of a request does not bias.
+    """
+    good = [request for request in part if request.error is None]
+    if cell.rate_per_s is None:
+        window = _steady_ns(good, cell.concurrency)
+        return None if window is None else sum(1 for r in good if r.ended_ns <= window[1]) / _span_s(window)
+    ends = sorted(request.ended_ns for request in good)
     if len(ends) < 3 or ends[-1] == ends[0]:
         return None
     return (len(ends) - 1) / ((ends[-1] - ends[0]) * NS)
 
 
-def _good_per_s(part: Sequence[Request], slo: Slo) -> float | None:
-    """Requests that met the limits, over the time from the first due to the last end."""
-    span_s = (max(r.ended_ns for r in part) - min(r.scheduled_ns for r in part)) * NS
-    return sum(1 for r in part if slo.met(r)) / span_s if span_s > 0 else None
+def _good_per_s(cell: Cell, part: Sequence[Request], slo: Slo) -> float | None:
+    """Requests that met the limits, a second: over the steady window, or the time in which an open load was due."""
+    if cell.rate_per_s is not None:
+        return cell.rate_per_s * sum(1 for r in part if slo.met(r)) / len(part)
+    window = _steady_ns([r for r in part if r.error is None], cell.concurrency)
+    if window is None:
+        return None
+    return sum(1 for r in part if slo.met(r) and r.ended_ns <= window[1]) / _span_s(window)
 
 
-def _tokens_per_s(part: Sequence[Request], streams: int) -> float | None:
-    """Output tokens over the steady window: from when all streams are busy until the first has nothing left to do.
-
-    The tokens of a request are spread over its chunks evenly.
-    """
-    good = [request for request in part if request.error is None and request.chunks]
+def _steady_ns(good: Sequence[Request], streams: int) -> tuple[int, int] | None:
+    """From when all streams are busy until the first has nothing left to do; None with too few requests for it."""
     if len(good) <= streams:
         return None
     start_ns = sorted(request.sent_ns for request in good)[streams - 1]
     end_ns = sorted(request.ended_ns for request in good)[-streams]
+    return (start_ns, end_ns) if end_ns > start_ns else None
+
+
+def _span_s(window_ns: tuple[int, int]) -> float:
+    return (window_ns[1] - window_ns[0]) * NS
+
+
+def _tokens_per_s(part: Sequence[Request], streams: int) -> float | None:
+    """Output tokens over the steady window; those of a request are spread over its chunks evenly."""
+    good = [request for request in part if request.error is None and request.chunks]
+    window = _steady_ns(good, streams)
+    if window is None:
+        return None
     tokens = 0.0
     for request in good:
         total = streamed_tokens(request)
         if total is None:
             return None
-        inside = sum(1 for chunk in request.chunks if start_ns < chunk.wire_ns <= end_ns)
+        inside = sum(1 for chunk in request.chunks if window[0] < chunk.wire_ns <= window[1])
         tokens += total * inside / len(request.chunks)
-    return tokens / ((end_ns - start_ns) * NS) if end_ns > start_ns else None
+    return tokens / _span_s(window)
 
 
 def _saturated(parts: Iterable[Sequence[Request]]) -> str | None:
@@ -186,7 +207,7 @@ def client_figures(requests: Sequence[Request]) -> ClientFigures:
 def _cpu_per_chunk(requests: Sequence[Request]) -> float | None:
     """CPU time of this process from the first to the last request of each stretch, over the chunks that came."""
     spent, chunks = 0.0, 0
-    for part in _stretches(requests):
+    for part in stretches(requests):
         known_cpu = [request.cpu_s for request in part if request.cpu_s is not None]
         if known_cpu:
             alone = len(part) == 1 or (part[0].cell.concurrency == 1 and part[0].cell.rate_per_s is None)

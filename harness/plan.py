@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, fields, replace
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ class Shape:
     concurrency: int = 1
     arrival: Arrivals = "closed"
     rate_per_s: float | None = None
+
+    @property
+    def is_load(self) -> bool:
+        """Whether several requests run at once."""
+        return self.concurrency > 1 or self.rate_per_s is not None
 
     @property
     def streams(self) -> int:
@@ -52,6 +58,9 @@ DEFAULT_SHAPES = (
     Shape(64, 32, depth_tokens=1024),
 )
 
+
+# Requests a cell of one stream behind a server that costs money, where nobody said how many.
+PAID_REPEATS = 5
 
 # What a server elsewhere is asked by default: no cached contexts, prompts and answers of usual lengths.
 API_SHAPES = (Shape(128, 64), Shape(512, 64), Shape(1024, 128))
@@ -104,7 +113,7 @@ def at_rates(shapes: tuple[Shape, ...], rates: list[float], arrival: str) -> tup
     if any(shape.concurrency > 1 for shape in shapes):
         raise HarnessError("--rate sends requests whatever the server does: leave --concurrency out")
     kind: Arrivals = "constant" if arrival == "constant" else "poisson"
-    return tuple(replace(shape, arrival=kind, rate_per_s=rate) for rate in sorted(rates) for shape in shapes)
+    return tuple(replace(shape, arrival=kind, rate_per_s=rate) for rate in sorted(set(rates)) for shape in shapes)
 
 
 _SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)(ms|s)")
@@ -128,11 +137,11 @@ def checked(plan: Plan) -> Plan:
             raise HarnessError(
                 f"cannot run {shape}: a prompt and an output need at least 2 tokens, a depth 0, a concurrency 1"
             )
-        if shape.rate_per_s is not None and (shape.rate_per_s <= 0 or shape.depth_tokens):
+        if shape.rate_per_s is not None and (not 0 < shape.rate_per_s < inf or shape.depth_tokens):
             raise HarnessError(f"cannot run {shape}: a rate must be above 0 a second, and has no depth")
         if (shape.rate_per_s is None) != (shape.arrival == "closed"):
             raise HarnessError(
-                f'cannot run {shape}: a rate goes with arrival = "poisson" or "constant", and they with one'
+                f"cannot run {shape}: a rate goes with arrival constant or poisson, and those with a rate"
             )
     if not plan.shapes:
         raise HarnessError("the plan has no cells: give [[shape]] entries or drop --plan")

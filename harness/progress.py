@@ -76,7 +76,7 @@ class ProgressBar(Watcher):
             self.note(f"{self._failures} requests have failed; see them with `harness show --errors`")
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True, emoji=False)
 
     def _describe(self, text: str | None, share: float | None, left: str | None) -> None:
         if self._task is None:

@@ -12,7 +12,7 @@ class Prompts:
     """Draws prompts from `pool`. The same seed gives the same prompts."""
 
     pool: tuple[int, ...] | tuple[str, ...]
-    seed: int
+    seed: int | str
 
     def context(self, depth_tokens: int) -> tuple[Any, ...]:
         """The fixed text that stands in the cache of every request at this depth."""

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness.energy import not_measured
 from harness.loads import Slo
-from harness.record import Record, RunHeader
+from harness.record import Cell, Record, RunHeader
 from harness.summary import Loaded, Row, Spread, drifts, loaded, rows, run_cost_usd
 
 GIB = 2**30
@@ -50,8 +50,8 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
     if libraries:
         _say(
             console,
-            "late: from the socket to the client library's event (median, p99); CPU: of this process a chunk; "
-            "claims: requests in which the library's own token counts are the server's.",
+            "TTFT of a client: from the instant of sending; late: from the socket to the client library's event "
+            "(median, p99); CPU: of this process a chunk; claims: requests whose tokens it counts as the server does.",
         )
     if loads:
         _say(
@@ -133,7 +133,7 @@ def clients_table(record: Record, listed: list[Row]) -> Table:
         claims = "-" if not figures.claims else f"{figures.claims - figures.claimed_off}/{figures.claims}"
         table.add_row(
             _client_name(cell.backend, clients.get((cell.backend, cell.model, cell.quant), "")),
-            f"{cell.prompt_tokens}/{cell.output_tokens}" + (f" x{cell.concurrency}" if cell.concurrency > 1 else ""),
+            _short(cell),
             f"{row.ttft_s.median * 1e3:.1f}" if row.ttft_s else "-",
             f"{row.tpot_s.median * 1e3:.2f}" if row.tpot_s else "-",
             _micro(figures.lateness_p50_s),
@@ -146,6 +146,13 @@ def clients_table(record: Record, listed: list[Row]) -> Table:
 
 def _client_name(backend: str, client: str) -> str:
     return client if client.startswith(backend) else f"{backend}: {client}"
+
+
+def _short(cell: Cell) -> str:
+    """Prompt/output tokens, and the load."""
+    load = f" x{cell.concurrency}" if cell.concurrency > 1 else ""
+    load = load if cell.rate_per_s is None else f" {cell.rate_per_s:g}/s"
+    return f"{cell.prompt_tokens}/{cell.output_tokens}{load}"
 
 
 def _micro(seconds: float | None) -> str:
@@ -249,7 +256,7 @@ def show_errors(console: Console, record: Record) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=False)
+    console.print(text, markup=False, highlight=False, soft_wrap=False, emoji=False)
 
 
 def show_models(console: Console, entries: list[dict[str, Any]]) -> None:

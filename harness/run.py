@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 
-import psutil
-
-from harness.backends import Call, Facts, NotThere, Opened
-from harness.backends.launch import last_words
+from harness.backends import Call, NotThere, Opened
 from harness.backends.llamacpp import depths
+from harness.demands import require_alive, require_context, subject_of
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
 from harness.opening import BACKENDS, Lane, prepare
-from harness.plan import Plan
+from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
 from harness.purse import OverBudget, Price, Purse
-from harness.record import Cell, Phase, Record, Request, RunEnd, Subject
-from harness.sensors.process import sampling
+from harness.record import Cell, Phase, Record, Request, RunEnd
+from harness.secrets import scrubbed
+from harness.sensors.process import ProcessSampler, sampling
 from harness.target import Door
 from harness.visits import REFUSED, Instruments, Visitor
 from harness.watch import Watcher
@@ -80,14 +79,12 @@ class Runner:
             journal.append(RunEnd("money", str(error)))
             return
         except HarnessError as error:
-            journal.append(RunEnd("failed", str(error)))
+            journal.append(RunEnd("failed", str(self._clean(error))))
             raise
         failed = [cell for goal in goals for cell in goal.given_up()]
-        wrong = ([f"gave up on {len(failed)} cells"] if failed else []) + [f"not measured: {why}" for why in missing]
-        if wrong:
-            journal.append(RunEnd("failed", "; ".join(wrong)))
-        else:
-            journal.append(RunEnd("budget" if any(goal.missing() for goal in goals) else "done"))
+        said = ([f"gave up on {len(failed)} cells"] if failed else []) + [f"not measured: {why}" for why in missing]
+        open_cells = any(goal.missing() for goal in goals)
+        journal.append(RunEnd("failed" if failed else "budget" if open_cells else "done", "; ".join(said)))
 
     async def _measure(self, index: int, missing: list[HarnessError]) -> list[Goal]:
         """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
@@ -98,17 +95,25 @@ class Runner:
             if any(goal.affordable(cell, primed=True) for cell in goal.missing())
         ]
         tracks: list[_Track] = []
+        samplers: dict[int | None, ProcessSampler] = {}
+        # Ollama first: the others may ask it for the model that it is given.
+        due.sort(key=lambda entry: entry[0].backend != "ollama")
         async with AsyncExitStack() as stack:
             for lane, goal in due:
                 try:
-                    tracks.append(await self._opened(stack, lane, goal))
+                    tracks.append(await self._opened(stack, lane, goal, samplers))
                 except (NotThere, EngineFailure, RequestFailed) as error:
-                    missing.append(error)
+                    missing.append(self._clean(error))
                     goals.remove(goal)
                     self.means.watcher.note(f"not measured: {error}")
             if tracks:
                 await self._rounds(tracks, index)
         return goals
+
+    def _clean(self, error: HarnessError) -> HarnessError:
+        """The error with nothing secret in its text, which may be a server's."""
+        error.args = (scrubbed(str(error), self.means.secrets, ()),)
+        return error
 
     def _goal(self, lane: Lane) -> Goal:
         """The goal of a lane. Cached contexts need a server whose slots can be addressed: ours."""
@@ -123,10 +128,19 @@ class Runner:
             raise HarnessError(f"nothing to measure with {lane.backend}: a --depth above 0 needs llamacpp")
         cells = tuple(cell_of(lane.backend, lane.target.name, lane.target.quant, shape) for shape in shapes)
         count = sum(len(group) for group in self.groups)
-        return Goal.of(self.plan, cells, self.plan.budget_s / count, self.past.requests)
+        plan = self.plan
+        if lane.key in self.means.prices and plan.repeats is None and not any(shape.is_load for shape in shapes):
+            plan = replace(plan, repeats=PAID_REPEATS)
+        ended = bool(self.past.ends) and self.past.ends[-1].reason in ("done", "budget")
+        return Goal.of(plan, cells, plan.budget_s / count, self.past.requests, loads_ended=ended)
 
-    async def _opened(self, stack: AsyncExitStack, lane: Lane, goal: Goal) -> _Track:
-        """Opens the back end of a lane until the stack is left. Raises NotThere, HarnessError."""
+    async def _opened(
+        self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, ProcessSampler]
+    ) -> _Track:
+        """Opens the back end of a lane until the stack is left. Raises NotThere, HarnessError.
+
+        A server has one sampler, however many lanes speak to it; its samples belong to the lane that is visited.
+        """
         means = self.means
         # A killed sitting leaves no end line, so sittings are counted by their subjects.
         number = [other.key for group in self.groups for other in group].index(lane.key)
@@ -138,34 +152,38 @@ class Runner:
         call = Call(lane.target, self.plan, self.door, log, means.clock, means.watcher)
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
-        sampler = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
-        _require_context(facts, self.plan)
+        if engine.pid not in samplers:
+            samplers[engine.pid] = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
+        sampler = samplers[engine.pid]
+        require_context(facts, self.plan)
         price = means.prices.get(lane.key)
         visitor = Visitor(
             engine,
             facts,
             f"{number}.{sitting}",
-            Prompts(await engine.backend.vocabulary(), self.plan.seed),
+            # Prompts of their own for each run: a server may still have those of the last one in its cache.
+            Prompts(await engine.backend.vocabulary(), f"{self.plan.seed}:{self.past.header.run_id}"),
             tuple(depths(self.plan.shapes)),
             Instruments(
                 means.journal, sampler, means.watcher, means.clock, means.cpu_s, means.purse, price, means.secrets
             ),
             took=lambda request: self._took(goal, engine, request),
             nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
+            lost=goal.lose,
         )  # fmt: skip
         track = _Track(lane, goal, visitor)
         if facts.cold:
             await self._visit(track, goal.cells[0], "load")
             # What the server says of a loaded model it says only now.
             facts = await engine.backend.describe()
-        means.journal.append(_subject(visitor.subject_id, lane, facts, (started_ns, means.clock())))
+        means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, means.clock())))
         return track
 
     def _took(self, goal: Goal, engine: Opened, request: Request) -> None:
         goal.take(request)
         if request.error is not None and request.status != REFUSED:
             self.means.watcher.failed(request)
-            _require_alive(engine)
+            require_alive(engine)
 
     async def _prepared(self, lane: Lane) -> Lane:
         """The lane with its model file, built in a thread so that Ctrl-C is heard."""
@@ -191,6 +209,10 @@ class Runner:
         for track in tracks:
             await self._visit(track, track.goal.cells[0], "warmup")
             self._name_left_out(track.goal)
+        with _settled_heap():
+            await self._sent(tracks, index)
+
+    async def _sent(self, tracks: list[_Track], index: int) -> None:
         rng = random.Random(f"{self.plan.seed}:order:{len(self.past.requests)}")
         while due := [(track, cell) for track in tracks for cell in _affordable(track)]:
             anchors = [(track, cell) for track, cell in due if cell == track.goal.cells[0]]
@@ -217,61 +239,28 @@ class Runner:
     async def _visit(self, track: _Track, cell: Cell, phase: Phase) -> None:
         clock, goal = self.means.clock, track.goal
         begun_ns = clock()
-        done = goal.counted.get(cell)
-        repeat = done.count // cell.concurrency if done else 0
-        why = await track.visitor.visit(cell, repeat, phase, goal.stretch(cell))
+        stretch = goal.stretch(cell)
+        why = await track.visitor.visit(cell, goal.next_repeat(cell, phase), phase, stretch)
         if why is not None:
             goal.stop(cell, why)
             self.means.watcher.note(f"stopped {cell.label}: {why}")
         goal.spent_s += (clock() - begun_ns) * 1e-9
 
 
+@contextmanager
+def _settled_heap() -> Iterator[None]:
+    """What lives as long as the run (libraries, engines) is not looked through for garbage during the block.
+
+    That would stop every stream for as much as a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def _affordable(track: _Track) -> list[Cell]:
     goal, visitor = track.goal, track.visitor
     return [cell for cell in goal.missing() if goal.affordable(cell, visitor.primed(cell))]
-
-
-def _subject(subject_id: str, lane: Lane, facts: Facts, instants_ns: tuple[int, int]) -> Subject:
-    return Subject(
-        subject_id=subject_id,
-        backend=lane.backend,
-        model_name=lane.target.name,
-        quant=lane.target.quant,
-        engine=facts.engine,
-        engine_version=facts.engine_version,
-        system_info=facts.system_info,
-        options=facts.options,
-        model=facts.model,
-        memory=facts.memory,
-        started_ns=instants_ns[0],
-        ready_ns=instants_ns[1],
-        client=facts.client,
-        remote=facts.remote,
-    )
-
-
-def _require_context(facts: Facts, plan: Plan) -> None:
-    longest = max(shape.longest_tokens for shape in plan.shapes)
-    if 0 < facts.context_tokens < longest:
-        raise HarnessError(
-            f"the engine holds {facts.context_tokens} tokens a slot, the plan needs {longest}: "
-            "shorten --prompt-tokens, --output-tokens or --depth"
-        )
-
-
-def _require_alive(engine: Opened) -> None:
-    """A dead engine of ours ends the run at once; its own last words say why."""
-    if engine.log is None or engine.pid is None:
-        return
-    if psutil.pid_exists(engine.pid) and psutil.Process(engine.pid).status() != "zombie":
-        return
-    raise EngineFailure(f"the engine died: {last_words(engine.log)}")
-
-
-def results_folder(root: Path, started: str, plan: Plan, groups: Sequence[tuple[Lane, ...]]) -> Path:
-    """A new run's folder name: time, back ends, first model."""
-    target = groups[0][0].target
-    name = f"{target.name}-{target.quant}".strip("-").replace(":", "-").replace("/", "-").lower()
-    count = len({lane.target.name + lane.target.quant for group in groups for lane in group})
-    more = f"-and-{count - 1}-more" if count > 1 else ""
-    return root / f"{started}-{'-'.join(plan.backends)}-{name}{more}"

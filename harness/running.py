@@ -14,6 +14,7 @@ import psutil
 from rich.console import Console
 
 from harness import __version__
+from harness.asking import with_environment
 from harness.backends.llamacpp import engine_options
 from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
@@ -24,13 +25,10 @@ from harness.opening import BACKENDS, Lane, lanes, names_for, runs_embedded
 from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
 from harness.record import Record, RunHeader
-from harness.run import Means, Runner, results_folder
+from harness.run import Means, Runner
 from harness.secrets import secrets_of
 from harness.target import Door
 from harness.weights.store import Store
-
-# Requests a cell of a run that costs money, where nobody said how many.
-_PAID_REPEATS = 5
 
 
 def default_plan(backends: Sequence[str] = ("llamacpp",)) -> Plan:
@@ -42,7 +40,7 @@ def default_plan(backends: Sequence[str] = ("llamacpp",)) -> Plan:
     known = [BACKENDS[name] for name in backends if name in BACKENDS]
     plan = Plan(tuple(backends), visit_share=0.16)
     if known and all(kind.paid for kind in known):
-        return replace(plan, shapes=API_SHAPES, repeats=_PAID_REPEATS, visit_share=1.0)
+        return replace(plan, shapes=API_SHAPES, visit_share=1.0)
     return plan
 
 
@@ -65,7 +63,7 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
         if wish.resume is not None:
             past, plan, door = _resumed(wish.resume, plan, wish.more)
         else:
-            plan = await _with_model(plan, door, bar)
+            plan, door = await _with_model(plan, door, bar), with_environment(door, plan.backends, os.environ)
         groups = lanes(plan, door)
         priced, purse, lines = prices(groups, plan, door, wish.accepted)
         for line in lines:
@@ -105,7 +103,11 @@ def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:
     past = read_record(folder)
     before, door = _as_before(past)
     # More of the same may be asked for; everything else stays as it was.
-    return past, replace(before, budget_s=plan.budget_s, repeats=plan.repeats) if more else before, door
+    if more:
+        before = replace(before, budget_s=plan.budget_s, repeats=plan.repeats)
+    if plan.max_cost_usd is not None:
+        before = replace(before, max_cost_usd=plan.max_cost_usd)
+    return past, before, door
 
 
 async def _with_model(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
@@ -145,3 +147,12 @@ def _as_before(past: Record) -> tuple[Plan, Door]:
         return plan_from(settings["plan"], past.path), Door(**door)
     except (KeyError, TypeError) as error:
         raise BadResults(f"{past.path} does not say how it was run ({error}): it cannot be resumed") from error
+
+
+def results_folder(root: Path, started: str, plan: Plan, groups: Sequence[tuple[Lane, ...]]) -> Path:
+    """A new run's folder name: time, back ends, first model."""
+    target = groups[0][0].target
+    name = f"{target.name}-{target.quant}".strip("-").replace(":", "-").replace("/", "-").lower()
+    count = len({lane.target.name + lane.target.quant for group in groups for lane in group})
+    more = f"-and-{count - 1}-more" if count > 1 else ""
+    return root / f"{started}-{'-'.join(plan.backends)}-{name}{more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -13,23 +13,20 @@ from harness.journal import Scribe
 from harness.load import Stretch, closed_load, open_load
 from harness.loads import GIVEN_UP
 from harness.metrics import cached_as_meant
+from harness.outcome import chunks_of, cost_usd, require_end, worst_prompt_tokens, wrong_count
 from harness.prompts import Prompts
-from harness.purse import Price, Purse, prompt_tokens_bound
-from harness.record import Cell, Chunk, Phase, Request, Usage
+from harness.purse import Price, Purse, Reservation
+from harness.record import Cell, Phase, Request, ServerTimings, Usage
 from harness.secrets import scrubbed
 from harness.sensors.process import ProcessSampler
 from harness.watch import Watcher
-from harness.wire.streams import Arrival, Told, told
-from harness.wire.tap import Clock, RequestFailed, Tap, tapped
+from harness.wire.streams import Told, told
+from harness.wire.tap import Clock, EndedByUs, RequestFailed, Tap, tapped
 
 REFUSED = 429
 # A refused request is tried so many times, with the wait that the server asks for.
 _TRIES = 6
 _LONGEST_WAIT_S = 120.0
-# What a chat template and our closing sentence may add to the text of a prompt, in bytes.
-_FRAME_BYTES = 128
-# Pieces beyond the tokens asked after which an answer is cut off.
-_OVERRUN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,8 @@ class Instruments:
 class Visitor:
     """Sends requests to one engine. `depths` have a slot each, above those of the concurrent streams.
 
-    Every finished request is journaled and passed to `took`.
+    Every finished request is journaled and passed to `took`, the cell of one that the rate limit refused to the end to
+    `lost`.
     """
 
     engine: Opened
@@ -61,6 +59,7 @@ class Visitor:
     instruments: Instruments
     took: Callable[[Request], None]
     nonce: int
+    lost: Callable[[Cell], None] = lambda _: None
     held: dict[int, int] = field(default_factory=dict)
     giving_up: bool = False
 
@@ -97,11 +96,15 @@ class Visitor:
         if cell.rate_per_s is None:
             await closed_load(len(slots), stretch, send, self.instruments.clock)
             return None
+        seed = f"{self.prompts.seed}:{self.nonce}"
         try:
-            self.giving_up = True
-            return await open_load(cell, stretch, send, self.instruments.clock, f"{self.prompts.seed}:{self.nonce}")
+            return await open_load(cell, stretch, send, self.instruments.clock, seed, self._give_up)
         finally:
             self.giving_up = False
+
+    def _give_up(self) -> None:
+        """Requests that are cancelled from now on were given up; before, the run was interrupted."""
+        self.giving_up = True
 
     def _slots(self, cell: Cell) -> list[int]:
         if self.facts.slots is None or cell.rate_per_s is not None:
@@ -136,65 +139,62 @@ class Visitor:
         Under an open load a refusal is what the load got: it is not tried again.
         """
         out = self.instruments
+        # A request that is tried again was due when it was tried first: the wait is part of its latency from schedule.
+        first_ns = due_ns if due_ns is not None else out.clock()
         for attempt in range(_TRIES):
-            tap = await self._once(cell, repeat, phase, ask, due_ns)
+            tap = await self._once(cell, repeat, phase, ask, first_ns)
             if tap.status != REFUSED or due_ns is not None:
                 return
+            if attempt == _TRIES - 1:
+                break
             wait_s = min(tap.retry_after_s or 2.0**attempt, _LONGEST_WAIT_S)
             out.watcher.note(f"{cell.backend}: the rate limit refused a request; waiting {wait_s:.1f} s")
             await asyncio.sleep(wait_s)
+        self.lost(cell)
 
-    async def _once(self, cell: Cell, repeat: int, phase: Phase, ask: Ask, due_ns: int | None) -> Tap:
+    async def _once(self, cell: Cell, repeat: int, phase: Phase, ask: Ask, due_ns: int) -> Tap:
         out = self.instruments
-        reserved = out.purse.reserve(out.price, _worst_prompt_tokens(ask), ask.output_tokens)
+        reserved = out.purse.reserve(out.price, worst_prompt_tokens(ask), ask.output_tokens)
         begun_ns, begun_cpu_s = out.clock(), out.cpu_s()
         delivered: list[int] = []
         claimed: Usage | None = None
-        failure: str | None = None
-        said = Told()
+        failure: RequestFailed | None = None
         with tapped() as tap:
             try:
                 async with aclosing(self.engine.backend.generate(ask)) as events:
                     async for event in events:
                         if event is None:
                             delivered.append(out.clock())
-                            _require_end(len(delivered), ask)
+                            require_end(len(delivered), ask)
                         else:
                             claimed = event
             except RequestFailed as refusal:
-                failure = str(refusal)
+                failure = refusal
             except asyncio.CancelledError:
                 if not self.giving_up:
-                    out.purse.settle(reserved, None, None, None)
+                    self._interrupted(cell, repeat, phase, due_ns, tap)
                     raise
-                failure = f"{GIVEN_UP}: the server is saturated"
-        ended_ns, cpu_s = out.clock(), out.cpu_s()
-        if self.engine.backend.stream is not None:
-            said = told(tap, self.engine.backend.stream)
-        elif claimed is not None:
-            said.usage = claimed
-        error = self._error(ask, phase, said, failure, tap)
-        usage = said.usage
-        if tap.status >= 400 or (tap.status == 0 and failure):
-            # Refused, or never answered: nothing was generated.
-            out.purse.settle(reserved, 0, 0, 0)
-        else:
-            out.purse.settle(reserved, usage.prompt_tokens, usage.output_tokens, usage.cached_tokens)
-        self.engine.backend.learn(ask, usage)
+                failure = EndedByUs(f"{GIVEN_UP}: the server is saturated")
+        ended_ns, cpu_s = out.clock(), (begun_cpu_s, out.cpu_s())
+        said = self._told(tap, claimed)
+        self._settle(reserved, said.usage, tap, failure)
+        if failure is None and said.error is None:
+            self.engine.backend.learn(ask, said.usage)
+        seen = self.engine.backend.stream is not None
         finished = Request(
             self.subject_id, cell, repeat, phase,
-            scheduled_ns=due_ns if due_ns is not None else begun_ns,
+            scheduled_ns=due_ns,
             sent_ns=tap.sent_ns or begun_ns,
             ended_ns=ended_ns,
-            chunks=_chunks(said.arrivals, delivered, wire_seen=self.engine.backend.stream is not None),
-            usage=usage,
+            chunks=chunks_of(said.arrivals, delivered, wire_seen=seen),
+            usage=said.usage,
             timings=said.timings,
-            error=error,
+            error=self._error(ask, phase, said, failure, tap),
             status=tap.status or None,
             limits=tap.limits,
-            claimed=claimed,
-            cpu_s=(begun_cpu_s, cpu_s),
-            cost_usd=_cost_usd(out.price, usage),
+            claimed=claimed if seen else None,
+            cpu_s=cpu_s,
+            cost_usd=cost_usd(out.price, said.usage),
         )  # fmt: skip
         if not cached_as_meant(finished):
             self.held.pop(ask.slot, None)
@@ -202,65 +202,32 @@ class Visitor:
         self.took(finished)
         return tap
 
-    def _error(self, ask: Ask, phase: Phase, said: Told, failure: str | None, tap: Tap) -> str | None:
-        error = failure if failure is not None and (tap.status == 0 or said.error is None) else said.error
+    def _told(self, tap: Tap, claimed: Usage | None) -> Told:
+        """What the server said on the wire; where that cannot be seen, what the library claims."""
+        if self.engine.backend.stream is not None:
+            return told(tap, self.engine.backend.stream)
+        return Told(usage=claimed or Usage(), complete=True)
+
+    def _settle(self, reserved: Reservation, usage: Usage, tap: Tap, failure: RequestFailed | None) -> None:
+        """Books what the request cost: nothing where it was refused or never left; without an answer it may have."""
+        never_left = failure is not None and self.engine.backend.stream is not None and not tap.sent_ns
+        if tap.status >= 400 or never_left:
+            usage = Usage(0, 0, 0)
+        self.instruments.purse.settle(reserved, usage.prompt_tokens, usage.output_tokens, usage.cached_tokens)
+
+    def _interrupted(self, cell: Cell, repeat: int, phase: Phase, due_ns: int, tap: Tap) -> None:
+        """Puts a request that costs money on record although the run ends: it may have to be paid."""
+        out = self.instruments
+        if out.price is not None and tap.sent_ns:
+            request = Request(
+                self.subject_id, cell, repeat, phase, due_ns, tap.sent_ns, out.clock(), (), Usage(), ServerTimings(),
+                error="interrupted", status=tap.status or None,
+            )  # fmt: skip
+            out.journal.append(request)
+
+    def _error(self, ask: Ask, phase: Phase, said: Told, failure: RequestFailed | None, tap: Tap) -> str | None:
+        ours = isinstance(failure, EndedByUs) or tap.status == 0 or said.error is None
+        error = str(failure) if failure is not None and ours else said.error
         if error is None:
-            return _wrong_count(said, ask, self.facts.exact, phase)
+            return wrong_count(said, ask, self.facts.exact, phase)
         return scrubbed(error, self.instruments.secrets, ask.prompt)
-
-
-def _require_end(pieces: int, ask: Ask) -> None:
-    """Raises RequestFailed where a server goes on and on: each piece is at least a token."""
-    if pieces > ask.output_tokens + _OVERRUN:
-        raise RequestFailed(f"the server did not stop after the {ask.output_tokens} tokens that were asked")
-
-
-def _worst_prompt_tokens(ask: Ask) -> int:
-    if isinstance(ask.prompt[0], int):
-        return len(ask.prompt)
-    return prompt_tokens_bound(" ".join(map(str, ask.prompt))) + _FRAME_BYTES
-
-
-def _cost_usd(price: Price | None, usage: Usage) -> float | None:
-    if price is None or usage.prompt_tokens is None or usage.output_tokens is None:
-        return None
-    return price.cost_usd(usage.prompt_tokens, usage.output_tokens, usage.cached_tokens or 0)
-
-
-def _chunks(arrivals: Sequence[Arrival], delivered: Sequence[int], wire_seen: bool) -> tuple[Chunk, ...]:
-    """Each arrival with the instant of its delivery.
-
-    Where the library passed on as many events as arrived they belong together one by one; where it
-    merged or swallowed some, an arrival belongs to the first delivery that is not before it.
-    """
-    if not wire_seen:
-        return tuple(Chunk(at_ns, at_ns, None) for at_ns in delivered)
-    if len(arrivals) == len(delivered):
-        pairs = zip(arrivals, delivered, strict=True)
-        return tuple(Chunk(a.wire_ns, max(d, a.wire_ns), a.tokens, a.characters) for a, d in pairs)
-    chunks, at = [], 0
-    for arrival in arrivals:
-        while at < len(delivered) and delivered[at] < arrival.wire_ns:
-            at += 1
-        late = delivered[at] if at < len(delivered) else None
-        chunks.append(Chunk(arrival.wire_ns, late, arrival.tokens, arrival.characters))
-    return tuple(chunks)
-
-
-def _wrong_count(said: Told, ask: Ask, exact: bool, phase: Phase) -> str | None:
-    """A request that did not do the work it was sent for does not count.
-
-    Answers of a real model may end early, and its prompt has about the length that was meant.
-    """
-    usage, asked = said.usage, ask.output_tokens
-    got = usage.output_tokens
-    if got is not None and (got > asked or (exact and got != asked)):
-        return f"the server generated {got} tokens where {asked} were asked"
-    if got is not None and got < len(said.arrivals):
-        return f"the server counts {got} tokens and sent {len(said.arrivals)} pieces of text"
-    told_prompt = usage.prompt_tokens
-    if exact and phase not in ("load", "warmup") and told_prompt is not None and told_prompt != len(ask.prompt):
-        return f"the server counts {told_prompt} prompt tokens where {len(ask.prompt)} were sent"
-    if not said.arrivals:
-        return "the answer holds no text"
-    return None

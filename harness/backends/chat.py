@@ -42,6 +42,8 @@ class Endpoint:
 def endpoint(call: Call, backend: str) -> Endpoint:
     """Where `backend` sends its requests: --base-url, OPENAI_BASE_URL, or OpenAI. Raises NotThere without a key."""
     url = (call.door.base_urls.get(backend) or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+    if "@" in urlsplit(url).netloc:
+        raise NotThere(f"{backend}: OPENAI_BASE_URL must not hold a password: put the key in {KEY}")
     key = os.environ.get(KEY, "")
     if not key and not is_local(url):
         raise NotThere(f"{backend}: no API key for {urlsplit(url).netloc}: set {KEY} in the environment")
@@ -68,11 +70,11 @@ class Chat:
 
     def learn(self, ask: Ask, usage: Usage) -> None:
         """How many tokens the server counted for so many words."""
-        self._count.learn(self._count.words(len(ask.prompt)), usage.prompt_tokens)
+        self._count.learn(ask, usage.prompt_tokens)
 
     def text(self, ask: Ask) -> str:
         """The user's message."""
-        words = " ".join(map(str, ask.prompt[: self._count.words(len(ask.prompt))]))
+        words = self._count.cut(ask)
         return words if self._call.target.model is not None else words + _MORE
 
     def body(self, ask: Ask) -> dict[str, Any]:
@@ -90,6 +92,11 @@ class Chat:
             **settings,
             **self.extensions,
         }
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return self._where.host
 
     @property
     def is_compatible(self) -> bool:

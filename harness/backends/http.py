@@ -12,7 +12,7 @@ from harness.backends.chat import Chat, endpoint
 from harness.record import Usage
 from harness.wire.raw import Wire
 from harness.wire.streams import openai_stream
-from harness.wire.tap import RequestFailed
+from harness.wire.tap import RequestFailed, tapped
 
 
 class PlainChat:
@@ -40,14 +40,14 @@ class PlainChat:
             async for piece in pieces:
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
-                    if line.startswith(b"data: {") and _has_text(line[6:]):
+                    if line.startswith(b"data:") and _has_text(line[5:]):
                         yield None
 
 
 def _has_text(data: bytes) -> bool:
     try:
         deltas = [choice.get("delta") or {} for choice in json.loads(data).get("choices") or ()]
-        return any(delta.get("content") or delta.get("reasoning_content") for delta in deltas)
+        return any(delta.get(name) for delta in deltas for name in ("content", "reasoning_content", "reasoning"))
     except (ValueError, AttributeError):
         # Said by the reader of the wire, with what was wrong.
         return False
@@ -60,12 +60,23 @@ async def open_http(call: Call) -> AsyncIterator[Opened]:
     wire = Wire(where.url, call.clock, headers={"Authorization": f"Bearer {where.key}"})
     try:
         chat = Chat(call, where)
-        try:
-            listed = await wire.get_json("/models")
-        except RequestFailed as error:
-            raise NotThere(f"http: {error}") from error
-        chat.require_model([str(entry.get("id")) for entry in listed.get("data") or ()])
+        chat.require_model(await _listed(wire))
         server = PlainChat(wire, chat)
         yield Opened(server, (await server.describe()).pid)
     finally:
         await wire.close()
+
+
+async def _listed(wire: Wire) -> list[str]:
+    """The models that the server lists; none where it does not know the path. Raises NotThere."""
+    with tapped() as tap:
+        try:
+            listed = await wire.get_json("/models")
+            return [str(entry["id"]) for entry in listed["data"]]
+        except RequestFailed as error:
+            # A server need not list its models.
+            if tap.status == 404:
+                return []
+            raise NotThere(f"http: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise NotThere(f"http: {wire.base_url}/models is no list of models: is that an OpenAI endpoint?") from error

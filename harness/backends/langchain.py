@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.backends import Ask, Call, Facts, NotThere, Opened
 from harness.backends.chat import Chat, Endpoint, endpoint
-from harness.backends.ollama import context_tokens, server_url
+from harness.backends.ollama_models import borrowed, context_tokens, server_url
 from harness.backends.openai import openai_client, require_there, stamped_client
 from harness.record import Usage
 from harness.wire.streams import Reader, ollama_stream, openai_stream
@@ -69,8 +69,6 @@ class LangChainChat:
                     if usage:
                         cached = (usage.get("input_token_details") or {}).get("cache_read")
                         yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
-        except GeneratorExit:
-            raise
         except Exception as error:
             raise RequestFailed(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
 
@@ -91,7 +89,7 @@ class LangChainChat:
 async def open_langchain(call: Call) -> AsyncIterator[Opened]:
     """The model `PROVIDER:NAME`, or a name behind --base-url langchain=URL. Raises NotThere with what is missing."""
     os.environ.update(_QUIET)
-    provider, name = _provider(call.target.served)
+    provider, name = provider_and_name(call.target.served)
     call = replace(call, target=replace(call.target, served=name))
     async with AsyncExitStack() as stack:
         settings: dict[str, Any] = {"temperature": 0}
@@ -101,16 +99,19 @@ async def open_langchain(call: Call) -> AsyncIterator[Opened]:
             stream = openai_stream
         elif provider == "ollama":
             where = Endpoint(server_url(call.door.base_urls.get("langchain")), "")
-            settings |= _ollama_settings(call, where)
+            await stack.enter_async_context(borrowed(call, where.url))
+            settings |= _ollama_settings(call, where, stack)
             stream = ollama_stream
         else:
-            where = Endpoint(call.door.base_urls.get("langchain") or f"https://{provider}", "")
+            where = Endpoint(f"https://{provider}", "")
+            # A retry that nobody sees would cost twice.
+            settings["max_retries"] = 0
         server = LangChainChat(provider, Chat(call, where), settings, stream)
         _require_built(server, provider)
         yield Opened(server, (await server.describe()).pid)
 
 
-def _provider(model: str) -> tuple[str, str]:
+def provider_and_name(model: str) -> tuple[str, str]:
     """The provider before the colon, where LangChain knows it; else an OpenAI-compatible endpoint."""
     from langchain.chat_models.base import _BUILTIN_PROVIDERS
 
@@ -134,13 +135,16 @@ async def _openai(call: Call, stack: AsyncExitStack, settings: dict[str, Any]) -
     return where
 
 
-def _ollama_settings(call: Call, where: Endpoint) -> dict[str, Any]:
+def _ollama_settings(call: Call, where: Endpoint, stack: AsyncExitStack) -> dict[str, Any]:
+    # Its clients have no way to be closed: their connections are the transport's.
+    transport = StampedTransport(call.clock, HTTPX)
+    stack.push_async_callback(transport.aclose)
     return {
         "base_url": where.url,
         "num_ctx": context_tokens(call.plan),
         "keep_alive": "30m",
         "seed": call.plan.seed,
-        "async_client_kwargs": {"transport": StampedTransport(call.clock, HTTPX), "timeout": 3600.0},
+        "async_client_kwargs": {"transport": transport, "timeout": 3600.0},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import psutil
@@ -16,7 +17,13 @@ def is_local(url: str) -> bool:
     except OSError:
         return False
     own = {address.address for listed in psutil.net_if_addrs().values() for address in listed}
-    return any(address.startswith("127.") or address == "::1" or address in own for address in addresses)
+    return any(address in own or _is_own(address) for address in addresses)
+
+
+def _is_own(address: str) -> bool:
+    """Loopback, or the unspecified address, which reaches whoever listens here."""
+    parsed = ip_address(address.partition("%")[0])
+    return parsed.is_loopback or parsed.is_unspecified
 
 
 def listening_pid(url: str) -> int | None:

@@ -6,33 +6,24 @@ is loaded afterwards for as long as it would have been.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.backends import Ask, Call, Facts, NotThere, Opened
+from harness.backends import Ask, Call, Facts, Opened
 from harness.backends.local import is_local, listening_pid
+from harness.backends.ollama_models import borrowed, context_tokens, given, named, same, server_url, unload
 from harness.backends.text import WordCount, word_pool
-from harness.errors import HarnessError
-from harness.plan import Plan
 from harness.record import Usage
 from harness.wire.streams import ollama_stream
-from harness.wire.tap import RequestFailed
-from harness.wire.transport import HTTPX, StampedTransport
 
 if TYPE_CHECKING:
     from ollama import AsyncClient
 
-DEFAULT_HOST = "127.0.0.1:11434"
 # For the time of the run; restored afterwards.
 _KEEP_ALIVE = "30m"
-_CONTEXT_PAD = 256
-# Ollama writes a model that stays for ever as one that expires in some centuries.
-_FOREVER_S = 10 * 365 * 86400.0
 
 
 class OllamaServer:
@@ -56,7 +47,7 @@ class OllamaServer:
 
     async def describe(self) -> Facts:
         """Version, architecture and options. Raises RequestFailed."""
-        with _said(self._url):
+        with named(self._url):
             shown = await self._client.show(self._model)
             version_answer = await self._client._client.get("/api/version")
             running = await self._client.ps()
@@ -74,7 +65,7 @@ class OllamaServer:
                 "weights": self._call.door.weights,
             },
             model=target.facts or {"details": details, "info": info},
-            memory=next((_said_memory(entry) for entry in running.models if _same(entry.model, self._model)), {}),
+            memory=next((_said_memory(entry) for entry in running.models if same(entry.model, self._model)), {}),
             pid=listening_pid(self._url) if is_local(self._url) else None,
             context_tokens=self._context if self._says_context else 0,
             client=f"ollama {version('ollama')}",
@@ -89,11 +80,11 @@ class OllamaServer:
 
     async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of a raw prompt, streamed. Raises RequestFailed."""
-        words = ask.prompt[: self._count.words(len(ask.prompt))]
-        with _said(self._url):
+        prompt = self._count.cut(ask)
+        with named(self._url):
             stream: Any = await self._client.generate(
                 model=self._model,
-                prompt=" ".join(map(str, words)),
+                prompt=prompt,
                 raw=True,
                 stream=True,
                 keep_alive=_KEEP_ALIVE,
@@ -113,7 +104,7 @@ class OllamaServer:
 
     def learn(self, ask: Ask, usage: Usage) -> None:
         """How many tokens the server counted for so many words."""
-        self._count.learn(self._count.words(len(ask.prompt)), usage.prompt_tokens)
+        self._count.learn(ask, usage.prompt_tokens)
 
 
 @asynccontextmanager
@@ -122,117 +113,27 @@ async def open_ollama(call: Call) -> AsyncIterator[Opened]:
 
     Raises NotThere with the line that would bring what is missing.
     """
-    from ollama import AsyncClient
-
     url = server_url(call.door.base_urls.get("ollama"))
-    client = AsyncClient(host=url, transport=StampedTransport(call.clock, HTTPX), timeout=3600.0)
-    try:
-        before = await _loaded_before(client, url, call.target.served)
-        async with _model_there(client, url, call):
-            try:
-                await _unload(client, call.target.served)
-                server = OllamaServer(client, call, url)
-                facts = await server.describe()
-                yield Opened(server, facts.pid)
-            finally:
-                await _restore(client, call.target.served, before)
-    finally:
-        await client._client.aclose()
-
-
-def context_tokens(plan: Plan) -> int:
-    """A context that holds the longest request of the plan, in whole pages."""
-    longest = max(shape.longest_tokens for shape in plan.shapes)
-    return -(-(longest + 1) // _CONTEXT_PAD) * _CONTEXT_PAD
+    async with AsyncExitStack() as stack:
+        if call.door.weights == "synthetic":
+            await stack.enter_async_context(given(call, url))
+        client = await stack.enter_async_context(borrowed(call, url))
+        with named(url):
+            await unload(client, call.target.served)
+        server = OllamaServer(client, call, url)
+        facts = await server.describe()
+        yield Opened(server, facts.pid)
 
 
 def _is_shared(call: Call, url: str) -> bool:
     """Whether another back end of the run speaks to the same server through OpenAI's protocol."""
-    here = urlsplit(url).netloc
-    return any(urlsplit(other).netloc == here for name, other in call.door.base_urls.items() if name != "ollama")
+    here = _place(url)
+    return any(_place(other) == here for name, other in call.door.base_urls.items() if name != "ollama")
 
 
-def server_url(given: str | None) -> str:
-    """The server's URL from an option, OLLAMA_HOST, or the default; `ollama serve` addresses like 0.0.0.0 are read."""
-    host = (given or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
-    host = host if "://" in host else f"http://{host}"
-    scheme, _, rest = host.partition("://")
-    rest = rest.replace("0.0.0.0", "127.0.0.1")
-    name, _, port = rest.partition(":")
-    return f"{scheme}://{name or '127.0.0.1'}:{port or ('443' if scheme == 'https' else '11434')}"
-
-
-async def _loaded_before(client: AsyncClient, url: str, model: str) -> float | None:
-    """Seconds for which the server meant to keep `model` loaded, None where it is not. Raises NotThere."""
-    try:
-        running = await client.ps()
-    except _failures() as error:
-        raise NotThere(
-            f"no Ollama server answers at {url}: start one with `ollama serve`, or name it with OLLAMA_HOST"
-        ) from error
-    for entry in running.models:
-        if _same(entry.model, model) and entry.expires_at is not None:
-            return (entry.expires_at - datetime.now(UTC)).total_seconds()
-    return None
-
-
-@asynccontextmanager
-async def _model_there(client: AsyncClient, url: str, call: Call) -> AsyncIterator[None]:
-    """The model, created from our weight-free file and removed afterwards, pulled, or simply there."""
-    name = call.target.served
-    if call.door.weights == "synthetic":
-        if call.target.path is None:
-            raise HarnessError(f"{call.target.name} has no model file: prepare it first")
-        call.watcher.note(f"giving the weight-free {call.target.name} to the Ollama server for the time of this run")
-        with _said(url):
-            digest = await client.create_blob(call.target.path)
-            await client.create(
-                model=name, files={"model.gguf": digest}, parameters={"num_ctx": context_tokens(call.plan)}
-            )
-        try:
-            yield
-        finally:
-            await client.delete(name)
-        return
-    with _said(url):
-        installed = [entry.model or "" for entry in (await client.list()).models]
-    if not any(_same(entry, name) for entry in installed):
-        if not call.door.pull:
-            raise NotThere(
-                f"the Ollama server at {url} has no model {name}: `ollama pull {name}`, or give --pull, or "
-                "--weights synthetic to measure its shape without a download"
-            )
-        await _pull(client, url, call)
-    yield
-
-
-async def _pull(client: AsyncClient, url: str, call: Call) -> None:
-    """Downloads the model, with progress. Raises NotThere with the server's words."""
-    name = call.target.served
-    told: dict[str, Any] = {}
-    with _said(url):
-        async for step in await client.pull(name, stream=True):
-            if step.total and step.completed is not None:
-                wrote, done = told.get(step.digest or "", (call.watcher.building(name, step.total), 0))
-                wrote(step.completed - done)
-                told[step.digest or ""] = (wrote, step.completed)
-            last = step.status
-    if last != "success":
-        raise NotThere(f"the Ollama server at {url} could not pull {name}: {last}")
-
-
-async def _unload(client: AsyncClient, model: str) -> None:
-    """Frees the model, so that its first request shows a cold load."""
-    await client.generate(model=model, prompt="", keep_alive=0)
-
-
-async def _restore(client: AsyncClient, model: str, before_s: float | None) -> None:
-    """Leaves the model as it was found: loaded for as long, or not."""
-    with suppress(*_failures()):
-        if before_s is None or before_s <= 0:
-            await _unload(client, model)
-        else:
-            await client.generate(model=model, prompt="", keep_alive=-1 if before_s > _FOREVER_S else before_s)
+def _place(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return "here" if is_local(url) else parts.hostname or "", parts.port
 
 
 def _said_memory(entry: Any) -> dict[str, int]:
@@ -240,39 +141,5 @@ def _said_memory(entry: Any) -> dict[str, int]:
     return {"said_bytes": int(entry.size or 0), "said_vram_bytes": int(entry.size_vram or 0)}
 
 
-def _same(one: str | None, other: str) -> bool:
-    return _full(one or "") == _full(other)
-
-
-def _full(name: str) -> str:
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
 def _plain(value: Any) -> bool:
     return isinstance(value, str | int | float | bool)
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What the client library raises for a server that does not answer as it should."""
-    import httpx
-    from ollama import RequestError, ResponseError
-
-    return httpx.HTTPError, ResponseError, RequestError, ConnectionError, ValueError
-
-
-class _said:
-    """The client library's errors as RequestFailed."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        from ollama import ResponseError
-
-        if isinstance(error, ResponseError):
-            raise RequestFailed(f"{self._url}: HTTP {error.status_code}: {error.error}") from error
-        if isinstance(error, _failures()):
-            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".strip()) from error

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
+# Where servers put text; reasoning is no field of OpenAI's own.
+_TEXTS = ("content", "reasoning_content", "reasoning")
+
+
 class OpenAIChat:
     """One model behind the official client."""
 
@@ -45,8 +49,8 @@ class OpenAIChat:
             created: Any = await self._client.chat.completions.create(**body, extra_body=extensions or None)
             async with created as stream:
                 async for event in stream:
-                    delta = event.choices[0].delta if event.choices else None
-                    if delta is not None and (delta.content or getattr(delta, "reasoning_content", None)):
+                    delta = getattr(event.choices[0], "delta", None) if event.choices else None
+                    if delta is not None and any(getattr(delta, name, None) for name in _TEXTS):
                         yield None
                     if event.usage is not None:
                         yield openai_usage(event.usage.model_dump())
@@ -93,7 +97,7 @@ async def require_there(backend: str, client: AsyncOpenAI, chat: Chat) -> None:
         # A server need not list its models.
         if isinstance(error.__cause__, NotFoundError):
             return
-        raise NotThere(f"{backend}: {error}") from error
+        raise NotThere(f"{backend}: {chat.host}: {error}") from error
     chat.require_model(listed)
 
 

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import islice
 
+from harness.backends import Ask
 from harness.target import Target
 from harness.weights.vocabulary import words as synthetic_words
 
@@ -36,14 +37,23 @@ class WordCount:
 
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
+        self._sent: dict[Ask, int] = {}
 
     def words(self, tokens: int) -> int:
         """Words for a prompt of `tokens` tokens as the server counts them, at least 1."""
         fixed, per_word = self._line()
         return max(_LEAST_WORDS, round((tokens - fixed) / per_word))
 
-    def learn(self, words: int, tokens: int | None) -> None:
-        """The server counted `tokens` for a prompt of `words` words."""
+    def cut(self, ask: Ask) -> str:
+        """The text of so many of the drawn words as make a prompt of their number of tokens."""
+        words = ask.prompt[: self.words(len(ask.prompt))]
+        # What others teach before this one ends must not change how long it was.
+        self._sent[ask] = len(words)
+        return " ".join(map(str, words))
+
+    def learn(self, ask: Ask, tokens: int | None) -> None:
+        """The server counted `tokens` for the text that was cut for `ask`."""
+        words = self._sent.pop(ask, 0)
         if tokens is not None and words:
             self._seen[words] = tokens
 

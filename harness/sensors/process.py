@@ -94,6 +94,7 @@ class ProcessSampler:
         self._cpu_s = 0.0
         self._started = asyncio.Event()
         self._sources: PowerSources | None = None
+        self._told: set[str] = set()
 
     async def collect(self, lines: AsyncIterator[bytes]) -> None:
         """Takes the power sensors and samples from `lines` until they end."""
@@ -122,11 +123,11 @@ class ProcessSampler:
             self._sources = replace(self._sources, idle_ns=(begin_ns, self._fresh[-1].at_ns))
 
     def take(self, subject_id: str) -> Samples:
-        """The samples since the last call, the first time with the power sensors."""
+        """The samples since the last call, with the power sensors the first time that a subject has some."""
         fresh, self._fresh = tuple(self._fresh), []
-        sources = self._sources if fresh else None
+        sources = self._sources if fresh and subject_id not in self._told else None
         if fresh:
-            self._sources = None
+            self._told.add(subject_id)
         return Samples(subject_id, fresh, self._cpu_s, sources)
 
 

@@ -59,6 +59,9 @@ def told(tap: Tap, reader: Reader) -> Told:
     except RequestFailed as failure:
         found.error = str(failure)
         return found
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        found.error = f"an event of the stream has another shape than its protocol says ({type(error).__name__})"
+        return found
     if not found.complete:
         found.error = (
             "the stream ended before its last event: the server died or closed the connection"
@@ -171,6 +174,6 @@ def _event(line: bytes) -> dict[str, Any] | None:
         raise RequestFailed(f"an event of the stream is not JSON ({len(data)} bytes, {error.args[0]})") from error
     if not isinstance(event, dict):
         raise RequestFailed("an event of the stream is no JSON object")
-    if "error" in event:
+    if event.get("error"):
         raise RequestFailed(f"the server reports: {error_text(data)}")
     return event

@@ -21,6 +21,10 @@ class RequestFailed(HarnessError):
     exit_status = 6
 
 
+class EndedByUs(RequestFailed):
+    """A request that we ended: what its cut stream looks like is our doing, not the server's."""
+
+
 @dataclass(slots=True)
 class Tap:
     """One request below its client library.
@@ -45,9 +49,11 @@ class Tap:
         """Seconds that the server asks to wait (RFC 9110 10.2.3, or retry-after-ms); None where it does not say."""
         for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
             try:
-                return float(self.limits[name]) * unit_s
+                wait_s = float(self.limits[name]) * unit_s
             except (KeyError, ValueError):
                 continue
+            if wait_s >= 0:
+                return wait_s
         return None
 
 

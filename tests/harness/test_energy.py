@@ -161,6 +161,16 @@ def test_energy_of_the_cpu_counts_through_the_counters_new_beginning(tmp_path: P
     assert energy.joules_per_request == pytest.approx(PLANTED_J, rel=0.01)
 
 
+def test_subjects_that_share_a_sampler_share_its_readings_and_its_idle_baseline() -> None:
+    (line,) = record(gpu()).samples
+    half = len(line.samples) // 2
+    lines = (replace(line, samples=line.samples[:half]), replace(line, subject_id="1.0", samples=line.samples[half:]))
+    shared = Meter(replace(record(gpu()), samples=lines), set())
+    (energy,) = shared.of([replace(asked(), subject_id="1.0")]).known
+    assert energy.joules_per_request == pytest.approx(PLANTED_J, rel=0.01)
+    assert energy.idle_w == pytest.approx(IDLE_W, rel=0.01)
+
+
 def test_requests_that_overlap_share_their_energy_and_failed_stretches_are_left_out() -> None:
     middle = (BEGIN_S + END_S) / 2
     load = [asked(BEGIN_S, middle + 1), asked(middle, END_S)]

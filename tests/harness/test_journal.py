@@ -146,6 +146,24 @@ def test_journals_are_found_in_folders_and_a_folder_without_one_is_an_error(tmp_
 
 
 def test_a_stored_record_of_format_1_is_still_read() -> None:
-    record = read_record(Path(__file__).parent.parent / "data" / "format-1.jsonl")
+    record = read_record(ROOT / "tests" / "data" / "format-1.jsonl")
     assert record.requests
     assert record.samples
+    assert {r.cell.arrival for r in record.requests} == {"closed"}
+    assert {(r.status, r.claimed, r.cost_usd, r.chunks[0].characters) for r in record.requests} == {(None,) * 4}
+
+
+def test_a_stored_record_of_format_2_is_read_with_all_that_it_has_beyond_format_1() -> None:
+    record = read_record(ROOT / "tests" / "data" / "format-2.jsonl")
+    assert record.header.format == 2
+    assert {s.backend: s.client.split()[0] for s in record.subjects} == {"ollama": "ollama", "openai": "openai"}
+    assert {(r.cell.arrival, r.cell.rate_per_s) for r in record.requests} == {("closed", None), ("constant", 20.0)}
+    refused = [r for r in record.requests if r.status == 429]
+    assert refused
+    assert all(r.limits["retry-after"] == "0.01" for r in refused)
+    good = [r for r in record.requests if r.error is None]
+    assert {chunk.characters for r in good for chunk in r.chunks} == {5}
+    assert all(r.claimed is not None and r.claimed.output_tokens == 4 and r.cpu_s is not None for r in good)
+    assert {r.cell.backend for r in good if r.cost_usd is not None} == {"openai"}
+    assert [r.cell.backend for r in record.requests if r.phase == "load"] == ["ollama"]
+    assert record.requests[0].timings.load_s == pytest.approx(0.05, abs=0.01)
