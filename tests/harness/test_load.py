@@ -25,6 +25,8 @@ from tests.harness.backends.serving import QUICK, counted_all, measured, plan_of
 from tests.harness.making import CELL, request, run_plan
 from tests.harness.test_run import StopsAfter
 
+pytestmark = pytest.mark.slow
+
 OPEN = replace(CELL, arrival="constant", rate_per_s=50.0)
 
 
