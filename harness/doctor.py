@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,6 +19,8 @@ from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.host import probes, this_host
 from harness.plan import Plan
+from harness.sensors.nvidia import Gpus
+from harness.sensors.rapl import POWERCAP, Rapl
 from harness.weights.store import Store
 from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
@@ -44,6 +47,8 @@ async def examine() -> dict[str, Any]:
         "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s (F32, BLAS)",
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
         "steal_since_boot": "unknown" if measured.steal_share is None else f"{measured.steal_share:.1%}",
+        "gpus": gpu_line(),
+        "cpu_energy": cpu_energy_line(),
         "embedded_engine": _engine(),
         "ollama": await _ollama(),
         "openai": _openai(),
@@ -52,6 +57,27 @@ async def examine() -> dict[str, Any]:
         "a_run_would_measure": would,
         "with": f"{options.threads} threads, {options.slots} slots of {options.context_tokens // options.slots} tokens",
     }
+
+
+def gpu_line() -> str:
+    """Each GPU with memory, driver and what its power reading is; why there is none."""
+    found = Gpus()
+    told = [
+        f"{gpu.device}: {gpu.name}, {_gib(gpu.memory_bytes)}, driver {gpu.driver}, power {gpu.power or 'unknown'}, "
+        f"energy counter {'yes' if gpu.energy_counter else 'no'}" + (", MIG" if gpu.mig else "")
+        for gpu in found.facts
+    ]
+    return "; ".join([*told, *found.faults()]) or f"none: {found.note}"
+
+
+def _gib(size: int | None) -> str:
+    return "memory unknown" if size is None else f"{size / GIB:.1f} GiB"
+
+
+def cpu_energy_line(root: Path = POWERCAP) -> str:
+    """Whether the CPU's energy counters can be read, and what to do."""
+    rapl = Rapl(root)
+    return f"RAPL: {', '.join(rapl.zones)}" if rapl.zones else f"not measured: {rapl.note}"
 
 
 def _engine() -> str:

@@ -180,6 +180,16 @@ def peak(samples: Iterable[Sample]) -> Peak | None:
     )
 
 
+def gpu_peak_bytes(samples: Iterable[Sample]) -> int | None:
+    """The most memory that the sampled processes held on all GPUs at once. None where no GPU tells, or none is used."""
+    sums = [
+        sum(state.process_bytes for state in sample.gpu_states if state.process_bytes is not None)
+        for sample in samples
+        if any(state.process_bytes for state in sample.gpu_states)
+    ]
+    return max(sums, default=None)
+
+
 def _highest(values: Iterable[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return max(known) if known else None

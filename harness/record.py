@@ -13,10 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from harness.samples import Sample as Sample  # noqa: PLC0414 - part of this format
+from harness.samples import Samples as Samples  # noqa: PLC0414
+
 FORMAT = 2
 # History: 1 (November 2026) first format.
 # 2: load shapes (Cell.arrival, rate_per_s), characters of a chunk, the back end's client and what it claims,
-#    HTTP status and rate limits of a request, the client's CPU time. All have defaults: 1 reads as it is.
+#    HTTP status and rate limits of a request, the client's CPU time; power, energy and state of GPUs, energy of CPUs
+#    and their faults beside each sample, and what was found of such sensors. All have defaults: 1 reads as it is.
 
 Phase = Literal["load", "warmup", "prime", "counted"]
 Arrivals = Literal["closed", "constant", "poisson"]
@@ -203,32 +207,6 @@ class Request:
     cpu_s: tuple[float, float] | None = None
     cost_usd: float | None = None
     kind: Literal["request"] = "request"
-
-
-class Sample(NamedTuple):
-    """The server's process tree at one instant; `cpu_s` is the CPU time used since it started.
-
-    `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
-    memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell);
-    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none.
-    """
-
-    at_ns: int
-    resident_bytes: int
-    file_bytes: int | None
-    anonymous_bytes: int | None
-    peak_bytes: int | None
-    cpu_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Samples since the line before; `sampler_cpu_s` is what the sampler itself has used so far."""
-
-    subject_id: str
-    samples: tuple[Sample, ...]
-    sampler_cpu_s: float
-    kind: Literal["samples"] = "samples"
 
 
 @dataclass(frozen=True, slots=True)

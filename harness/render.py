@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harness.energy import not_measured
 from harness.loads import Slo
 from harness.record import Cell, Record, RunHeader
 from harness.summary import Loaded, Row, Spread, drifts, loaded, rows, run_cost_usd
@@ -38,6 +39,7 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
         if abs(drift) > DRIFT_LIMIT:
             change = f"{abs(drift):.0%} {'longer' if drift > 0 else 'shorter'}"
             _say(console, f"drift: {cell.label} took {change} in the second half of the run than in the first")
+    _say_energy(console, record, listed)
     _say_counts(console, record, listed)
     if single:
         _say(
@@ -57,6 +59,28 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
             "load: streams kept busy (x8) or requests due a second; del/s: requests ended a second; tok/s: output "
             "tokens over the steady window; TTFT, E2E: from the instant a request was due; '-': too few for it.",
         )
+
+
+def _say_energy(console: Console, record: Record, listed: list[Row]) -> None:
+    """Energy by cell and source with its method; what is refused and what is not measured, with the reason."""
+    for row in listed:
+        name = f"{row.cell.backend}, {row.cell.label}"
+        for energy in row.energy.known:
+            token = energy.joules_per_output_token
+            figures = ([] if token is None else [f"{token:.3g} J/output token"]) + [
+                f"{energy.joules_per_request:.4g} J/request"
+            ]
+            idle = "no idle baseline"
+            if energy.idle_w is not None and energy.idle_joules_per_request is not None:
+                idle = f"idling at {energy.idle_w:.1f} W takes {energy.idle_joules_per_request:.4g} J of it"
+            method = "; ".join(part for part in (energy.method, f"n {energy.requests}", idle, energy.note) if part)
+            _say(console, f"energy {name}: {', '.join(figures)} ({energy.source}: {method})")
+        for reason in row.energy.refused:
+            _say(console, f"no energy for {name}: {reason}")
+    for fault in dict.fromkeys(fault for line in record.samples for s in line.samples for fault in s.faults):
+        _say(console, f"sensor: {fault}")
+    if (lacking := not_measured(record)) is not None:
+        _say(console, lacking)
 
 
 def _say_counts(console: Console, record: Record, listed: list[Row]) -> None:
@@ -215,6 +239,8 @@ def _engine_line(entry: Loaded) -> str:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")
     if entry.peak_file_bytes is not None and entry.peak_anonymous_bytes is not None:
         parts.append(f"{entry.peak_file_bytes / GIB:.2f} file-backed, {entry.peak_anonymous_bytes / GIB:.2f} anonymous")
+    if entry.peak_gpu_bytes is not None:
+        parts.append(f"{entry.peak_gpu_bytes / GIB:.2f} GiB on GPUs")
     if (said := subject.memory.get("said_bytes")) is not None:
         parts.append(f"the server says {said / GIB:.2f} GiB")
     if entry.sampler_share is not None:

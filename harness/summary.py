@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from harness.energy import CellEnergy, Meter, not_measured
 from harness.loads import ClientFigures, LoadFigures, Slo, client_figures, load_figures
 from harness.metrics import (
     closure_s,
     cpu_share,
     e2e_s,
+    gpu_peak_bytes,
     itl_s,
     known,
     median_interval,
@@ -54,6 +56,7 @@ class Row:
     load: LoadFigures | None
     client: ClientFigures
     cost_usd: float | None
+    energy: CellEnergy
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -71,7 +74,7 @@ class Loaded:
     """One model in one engine: its load time in seconds and its peak memory in bytes (None: not sampled).
 
     `load_s` is from the start of an engine of ours until it answered; `cold_load_s` what a server says
-    that its first request spent on loading.
+    that its first request spent on loading; `peak_gpu_bytes` what its processes held on all GPUs.
     """
 
     subject: Subject
@@ -81,6 +84,7 @@ class Loaded:
     peak_anonymous_bytes: int | None
     sampler_share: float | None
     cold_load_s: float | None = None
+    peak_gpu_bytes: int | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -96,7 +100,9 @@ def rows(record: Record, slo: Slo | None = None) -> list[Row]:
             groups.setdefault(request.cell, []).append(request)
     cpu = CpuShares(record)
     slo = slo or slo_of(record)
-    return [_row(cpu, cell, requests, slo) for cell, requests in groups.items()]
+    on_cpu = {subject.subject_id for subject in record.subjects if computes_on_cpu(subject.system_info)}
+    meter = Meter(record, on_cpu)
+    return [_row(cpu, cell, requests, slo, meter.of(requests)) for cell, requests in groups.items()]
 
 
 def slo_of(record: Record) -> Slo:
@@ -105,7 +111,7 @@ def slo_of(record: Record) -> Slo:
     return Slo(plan.get("slo_ttft_s"), plan.get("slo_tpot_s"))
 
 
-def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo) -> Row:
+def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo, energy: CellEnergy) -> Row:
     requests = [request for request in tried if request.error is None]
     refused = sum(1 for request in tried if request.status == 429)
     # Under an open load a refusal is a failure; elsewhere it was waited for and tried again.
@@ -129,6 +135,7 @@ def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo) -> Row:
         load=load,
         client=client_figures(requests),
         cost_usd=_total_usd(tried),
+        energy=energy,
     )
 
 
@@ -223,6 +230,7 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_resident_bytes=highest.resident_bytes if highest else None,
         peak_file_bytes=highest.file_bytes if highest else None,
         peak_anonymous_bytes=highest.anonymous_bytes if highest else None,
+        peak_gpu_bytes=gpu_peak_bytes(samples),
         cold_load_s=next(
             (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
             None,
@@ -247,6 +255,7 @@ def as_json(record: Record, slo: Slo | None = None) -> dict[str, Any]:
             for row in listed
         ],
         "anchor_drift": {f"{cell.backend}: {cell.label}": drift for cell, drift in drifts(record, listed)},
+        "not_measured": not_measured(record),
         "cost_usd": cost[0] if (cost := run_cost_usd(record)) else None,
         "engines": [asdict(entry) for entry in loaded(record)],
     }

@@ -65,11 +65,10 @@ def cell_verdict(
 
 
 def _client_bound(requests: Sequence[Request]) -> str | None:
-    """The usual chunk waits for the client. Not the rare one: arrivals are stamped whatever the client is busy with."""
-    late, tpot = percentile(lateness_s(requests), 0.5), known(tpot_s(r) for r in requests)
+    late, tpot = percentile(lateness_s(requests), 0.99), known(tpot_s(r) for r in requests)
     if late is None or not tpot or late <= LATENESS_LIMIT * median(tpot):
         return None
-    return f"the client took {late * 1e3:.1f} ms (median) to take up a chunk, over 5 % of TPOT: free the client's CPU"
+    return f"the client took {late * 1e3:.1f} ms (p99) to take up a chunk, over 5 % of TPOT: free the client's CPU"
 
 
 def _sent_late(requests: Sequence[Request], load: LoadFigures) -> str | None:

@@ -1,7 +1,7 @@
-"""The process sensor: memory and CPU of a process tree, sampled from a process of its own.
+"""The process sensor: memory and CPU of a process tree, sampled from a process of its own, with the power beside it.
 
-`python -m harness.sensors.process PID HZ` prints one JSON line a sample until its standard input
-ends or the process does. `ProcessSampler` is the harness's end of it.
+`python -m harness.sensors.process PID HZ` prints the power sensors that it found, then one JSON line a sample until
+its standard input ends or the process does. `ProcessSampler` is the harness's end of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from harness.backends.guard import end_with_parent
-from harness.record import Sample, Samples
+from harness.samples import Gpu, GpuPower, GpuState, PowerSources, Sample, Samples
+from harness.sensors.meters import Meters
+from harness.sensors.nvidia import Gpus
+from harness.sensors.rapl import Rapl
 
 _RESCAN_S = 2.0
+# The idle baseline: a load leaves clocks and one-second averages high for a while, then so many seconds are kept.
+_SETTLE_S = 2.0
+_IDLE_S = 4.0
 
 
 class ProcessTree:
@@ -31,6 +39,11 @@ class ProcessTree:
         self._processes = [self._root]
         self._rescan_at_s = 0.0
         self._peak: int | None = None
+
+    @property
+    def pids(self) -> set[int]:
+        """The processes as last looked up."""
+        return {process.pid for process in self._processes}
 
     def read(self, at_ns: int) -> Sample | None:
         """The tree's sum at `at_ns`, None where the root process is gone."""
@@ -80,12 +93,18 @@ class ProcessSampler:
         self._fresh: list[Sample] = []
         self._cpu_s = 0.0
         self._started = asyncio.Event()
+        self._sources: PowerSources | None = None
+        self._told: set[str] = set()
 
     async def collect(self, lines: AsyncIterator[bytes]) -> None:
-        """Takes samples from `lines` until they end."""
+        """Takes the power sensors and samples from `lines` until they end."""
         async for line in lines:
-            *fields, self._cpu_s = json.loads(line)
-            self._fresh.append(Sample(*fields))
+            told = json.loads(line)
+            if isinstance(told, dict):
+                self._sources = _sources(told)
+                continue
+            *fields, self._cpu_s = told
+            self._fresh.append(_sample(fields))
             self._started.set()
         self._started.set()
 
@@ -93,21 +112,58 @@ class ProcessSampler:
         """Waits until the first sample is there, or none will come."""
         await self._started.wait()
 
+    async def idle(self, settle_s: float, idle_s: float) -> None:
+        """Keeps the samples of `idle_s` seconds without a request as the idle baseline, where power is measured."""
+        if self._sources is None or not self._sources.any or idle_s <= 0:
+            return
+        await asyncio.sleep(settle_s)
+        begin_ns = self._fresh[-1].at_ns if self._fresh else 0
+        await asyncio.sleep(idle_s)
+        if self._fresh and self._fresh[-1].at_ns > begin_ns:
+            self._sources = replace(self._sources, idle_ns=(begin_ns, self._fresh[-1].at_ns))
+
     def take(self, subject_id: str) -> Samples:
-        """The samples since the last call."""
+        """The samples since the last call, with the power sensors the first time that a subject has some."""
         fresh, self._fresh = tuple(self._fresh), []
-        return Samples(subject_id, fresh, self._cpu_s)
+        sources = self._sources if fresh and subject_id not in self._told else None
+        if fresh:
+            self._told.add(subject_id)
+        return Samples(subject_id, fresh, self._cpu_s, sources)
+
+
+def _sample(fields: list[Any]) -> Sample:
+    sample = Sample(*fields)
+    return sample._replace(
+        gpu_power=tuple(GpuPower(*entry) for entry in sample.gpu_power),
+        gpu_states=tuple(_state(GpuState(*entry)) for entry in sample.gpu_states),
+        faults=tuple(sample.faults),
+    )
+
+
+def _state(told: GpuState) -> GpuState:
+    return told._replace(throttle=None if told.throttle is None else tuple(told.throttle))
+
+
+def _sources(told: dict[str, Any]) -> PowerSources:
+    gpus, zones = tuple(Gpu(**entry) for entry in told["gpus"]), tuple(told["cpu_zones"])
+    return PowerSources(gpus, told["gpu_note"], zones, told["cpu_note"])
 
 
 @asynccontextmanager
-async def sampling(pid: int | None, per_s: float) -> AsyncIterator[ProcessSampler]:
-    """A sampler of the process `pid` and its children at `per_s` samples a second; none for None or 0."""
+async def sampling(
+    pid: int | None, per_s: float, idle_s: float = _IDLE_S, program: str = "harness.sensors.process"
+) -> AsyncIterator[ProcessSampler]:
+    """A sampler of the process `pid` and its children at `per_s` samples a second; none for None or 0.
+
+    Where there is a power sensor, the block begins after the idle baseline: nothing may be asked of the process before.
+    `program` is the module that samples.
+    """
     sampler = ProcessSampler()
     if pid is None or not per_s:
         yield sampler
         return
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "harness.sensors.process", str(pid), str(per_s),
+        sys.executable, "-m", program, str(pid), str(per_s),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -115,6 +171,7 @@ async def sampling(pid: int | None, per_s: float) -> AsyncIterator[ProcessSample
     reader = asyncio.create_task(sampler.collect(process.stdout))
     try:
         await sampler.first()
+        await sampler.idle(_SETTLE_S, idle_s)
         yield sampler
     finally:
         process.stdin.close()
@@ -122,20 +179,30 @@ async def sampling(pid: int | None, per_s: float) -> AsyncIterator[ProcessSample
         await reader
 
 
-def main() -> None:
-    """Prints samples of process PID at HZ: the fields of Sample, then the sampler's own CPU seconds."""
-    pid, per_s = int(sys.argv[1]), float(sys.argv[2])
-    end_with_parent()
+def print_samples(pid: int, per_s: float, meters: Meters) -> None:
+    """Prints the power sensors, then samples of process `pid`: fields of Sample, then the sampler's own CPU seconds."""
     try:
         tree = ProcessTree(pid)
     except psutil.NoSuchProcess:
         return
+    print(json.dumps(asdict(meters.sources)), flush=True)  # noqa: T201
     due = time.perf_counter()
     started_s = time.process_time()
-    while (sample := tree.read(time.perf_counter_ns())) is not None:
+    while True:
+        at_ns = time.perf_counter_ns()
+        meters.read()
+        if (sample := tree.read(at_ns)) is None:
+            return
+        sample = meters.added(sample, tree.pids)
         print(json.dumps([*sample, round(time.process_time() - started_s, 4)]), flush=True)  # noqa: T201
         due += 1 / per_s
         time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def main() -> None:
+    """Samples process PID at HZ with the sensors of this machine."""
+    end_with_parent()
+    print_samples(int(sys.argv[1]), float(sys.argv[2]), Meters(Gpus(), Rapl()))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from tests.harness.backends.serving import QUICK, counted_all, measured, plan_of
 from tests.harness.making import CELL, request, run_plan
 from tests.harness.test_run import StopsAfter
 
+pytestmark = pytest.mark.slow
+
 OPEN = replace(CELL, arrival="constant", rate_per_s=50.0)
 
 
@@ -222,7 +224,9 @@ def test_an_open_load_is_recorded_from_the_instant_each_request_was_due(tmp_path
 def test_requests_of_an_open_load_that_the_limit_refuses_are_not_tried_again_and_the_load_is_degraded(
     tmp_path: Path,
 ) -> None:
-    record = open_run(tmp_path, QUICK, 100, 20, Faults(http_status=429, retry_after_s=0.01, fail_every=2))
+    # Gaps long enough that the client's own lateness is no reason to distrust them.
+    law = Law(decode_s_per_token=0.02)
+    record = open_run(tmp_path, law, 20, 20, Faults(http_status=429, retry_after_s=0.01, fail_every=2))
     (row,) = rows(record)
     assert (row.requests, row.failed, row.refused) == (10, 10, 10)
     assert row.verdict.word == "DEGRADED LOAD"

@@ -47,14 +47,6 @@ def test_a_client_that_takes_up_chunks_late_is_client_bound() -> None:
     assert word(late) == "CLIENT-BOUND"
 
 
-def test_a_client_that_is_late_now_and_then_is_not_client_bound() -> None:
-    def waits(late_ms: float) -> list[Request]:
-        return [request([100 + 10 * i for i in range(50)], late_ms=late_ms)]
-
-    assert word([*waits(0.1), *waits(0.1), *waits(2)]) != "CLIENT-BOUND"
-    assert word([*waits(0.1), *waits(2), *waits(2)]) == "CLIENT-BOUND"
-
-
 def test_tokens_found_in_the_cache_that_were_not_meant_to_be_there_are_flagged() -> None:
     cached = [replace(r, usage=Usage(64, 3, 60)) for r in quiet()]
     verdict = cell_verdict(cached, 0)

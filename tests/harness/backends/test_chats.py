@@ -23,6 +23,8 @@ from tests.harness.backends.scripted import STREAM, Got, delta, ending, plain, s
 from tests.harness.backends.serving import OPENAI_LIKE, QUICK, WAYS, Listener, counted_all, door_to, measured, plan_of
 from tests.harness.making import run_plan
 
+pytestmark = pytest.mark.slow
+
 every_chat = pytest.mark.parametrize("way", OPENAI_LIKE)
 CLIENTS = {"openai": "openai ", "http": "httpx ", "langchain": "langchain-openai "}
 

@@ -28,6 +28,8 @@ from tests.harness.backends.serving import (
 )
 from tests.harness.making import run_plan
 
+pytestmark = pytest.mark.slow
+
 every_way = pytest.mark.parametrize("way", list(WAYS))
 every_chat = pytest.mark.parametrize("way", OPENAI_LIKE)
 SOMETIMES = 2

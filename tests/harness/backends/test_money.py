@@ -26,6 +26,8 @@ from tests.harness.backends.scripted import STREAM, Got, delta, scripted
 from tests.harness.backends.serving import QUICK, door_to, plan_of
 from tests.harness.making import run_plan
 
+pytestmark = pytest.mark.slow
+
 ELSEWHERE = Door(base_urls={"http": "http://192.0.2.1/v1"})
 HERE = Door(base_urls={"http": "http://127.0.0.1:1/v1", "ollama": "http://127.0.0.1:1"})
 PRICE = Price(100.0, None, 400.0, "given")

@@ -30,6 +30,8 @@ from tests.harness.making import run_plan
 from tests.harness.test_run import StopsAfter
 from tests.harness.test_weights import TINY
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_records_what_ollama_says_of_itself_its_counts_and_its_durations(tmp_path: Path) -> None:
     record = measured(tmp_path, "ollama")

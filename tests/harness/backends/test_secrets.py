@@ -13,6 +13,8 @@ import pytest
 from harness.secrets import scrubbed, secrets_of
 from tests.harness.backends.scripted import STREAM, Got, delta, event, plain, scripted
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-planted-0123456789-abcdefghij"
 PROMPT = ("apple", "bridge", "cloud", "dog", "eagle")
 
