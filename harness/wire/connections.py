@@ -1,7 +1,7 @@
 """Connections to servers, one request at a time on each; the one that was idle for the shortest goes first.
 
 The HTTP cores have pools of their own, which look at every pair of connections before and after each request:
-with 64 streams that took 10 ms of CPU a request, with 8 next to nothing. Here it is one look.
+with 64 streams a request over plain HTTP took 6.3 ms of CPU with it and 2.3 ms with this (one run of each).
 """
 
 from __future__ import annotations
