@@ -13,7 +13,7 @@ import psutil
 from estimator.processor import cpu_name
 from harness.record import Host, Probes
 
-_PROBE_BYTES = 256 * 2**20
+_PROBE_BYTES = 128 * 2**20
 _MATRIX = 1024
 
 

@@ -31,7 +31,7 @@ def measured(folder: Path, laws: dict[str, Law]) -> list[Record]:
     """One run of the real harness for each model, against an engine that obeys its law."""
 
     async def one(name: str, law: Law) -> None:
-        plan = Plan(("simulated",), (name,), quants=(MIXTURE,), shapes=SHAPES, repeats=3)
+        plan = Plan(("simulated",), (name,), quants=(MIXTURE,), shapes=SHAPES, repeats=5)
         place = folder / name.replace(":", "-")
         with Journal(place) as journal:
             journal.append(replace(header(), run_id=name))
