@@ -20,6 +20,8 @@ from harness.target import Door
 from harness.watch import Watcher
 from tests.harness.making import counted, ran, run_plan
 
+pytestmark = pytest.mark.slow
+
 LAW = Law(prefill_fixed_s=0.002, prefill_s_per_token=0.0002, decode_s_per_token=0.004)
 SHAPES = (Shape(16, 8), Shape(32, 8), Shape(16, 8, depth_tokens=64))
 
