@@ -186,7 +186,8 @@ async def open_simulated(call: Call) -> AsyncIterator[Opened]:
 
 @asynccontextmanager
 async def _served(call: Call, url: str, known: Facts) -> AsyncIterator[Opened]:
-    wire = Wire(url, call.clock)
+    # llama.cpp closes a connection after each stream without saying so: the next request must not meet that.
+    wire = Wire(url, call.clock, headers={"Connection": "close"})
     try:
         yield Opened(LlamaServer(wire, known), known.pid, call.log if call.log.exists() else None)
     finally:
