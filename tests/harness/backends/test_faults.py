@@ -140,7 +140,7 @@ def test_several_tokens_a_chunk_leave_tpot_right_to_a_percent(tmp_path: Path, wa
 
 @every_chat
 def test_reasoning_that_is_streamed_counts_as_tokens_like_any(tmp_path: Path, way: str) -> None:
-    # The answer begins 150 ms after the first reasoning token: an arrival that is late by less than 50 ms does not hide that.
+    # The answer begins 150 ms after the first reasoning token, which an arrival late by up to 50 ms does not hide.
     law = Law(prefill_fixed_s=0.01, decode_s_per_token=0.05)
     record = measured(tmp_path, way, law, Faults(reasoning_tokens=3), plan_of([way], repeats=1))
     (request,) = counted_all(record)
