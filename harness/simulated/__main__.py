@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -78,7 +79,9 @@ def _at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
     # thread inside sys.stdin would hold its lock when the interpreter ends.
     while os.read(0, 4096):
         pass
-    loop.call_soon_threadsafe(stop.set)
+    # The loop is closed already where the engine ended by itself, having refused to load.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(stop.set)
 
 
 def main() -> int:
