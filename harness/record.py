@@ -16,11 +16,14 @@ from typing import Any, Literal, NamedTuple
 from harness.samples import Sample as Sample  # noqa: PLC0414 - part of this format
 from harness.samples import Samples as Samples  # noqa: PLC0414
 
-FORMAT = 2
+FORMAT = 3
 # History: 1 (November 2026) first format.
 # 2: load shapes (Cell.arrival, rate_per_s), characters of a chunk, the back end's client and what it claims,
 #    HTTP status and rate limits of a request, the client's CPU time; power, energy and state of GPUs, energy of CPUs
 #    and their faults beside each sample, and what was found of such sensors. All have defaults: 1 reads as it is.
+# 3: readings of the whole machine (Sample.system), swap, threads, page faults and the part that cannot be evicted
+#    beside each sample, the sampled process and what ended its sampling; more of the machine and of the probes in the
+#    header. All have defaults: 2 reads as it is.
 
 Phase = Literal["load", "warmup", "prime", "counted"]
 Arrivals = Literal["closed", "constant", "poisson"]

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from harness.disturbances import Noise
 from harness.energy import CellEnergy, Meter, not_measured
 from harness.loads import ClientFigures, LoadFigures, Slo, client_figures, load_figures
 from harness.metrics import (
     closure_s,
+    computes_on_cpu,
     cpu_share,
     e2e_s,
     gpu_peak_bytes,
@@ -23,6 +25,7 @@ from harness.metrics import (
     tpot_s,
     ttft_s,
 )
+from harness.noise import Disturbance
 from harness.record import Cell, Record, Request, Sample, Subject
 from harness.verdict import Verdict, cell_verdict
 
@@ -57,6 +60,7 @@ class Row:
     client: ClientFigures
     cost_usd: float | None
     energy: CellEnergy
+    disturbances: tuple[Disturbance, ...] = ()
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -98,11 +102,11 @@ def rows(record: Record, slo: Slo | None = None) -> list[Row]:
     for request in record.requests:
         if request.phase == "counted":
             groups.setdefault(request.cell, []).append(request)
-    cpu = CpuShares(record)
+    seen = _Seen(CpuShares(record), Noise(record))
     slo = slo or slo_of(record)
     on_cpu = {subject.subject_id for subject in record.subjects if computes_on_cpu(subject.system_info)}
     meter = Meter(record, on_cpu)
-    return [_row(cpu, cell, requests, slo, meter.of(requests)) for cell, requests in groups.items()]
+    return [_row(seen, cell, requests, slo, meter.of(requests)) for cell, requests in groups.items()]
 
 
 def slo_of(record: Record) -> Slo:
@@ -111,12 +115,21 @@ def slo_of(record: Record) -> Slo:
     return Slo(plan.get("slo_ttft_s"), plan.get("slo_tpot_s"))
 
 
-def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo, energy: CellEnergy) -> Row:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What readings beside the requests say of them."""
+
+    cpu: CpuShares
+    noise: Noise
+
+
+def _row(seen: _Seen, cell: Cell, tried: list[Request], slo: Slo, energy: CellEnergy) -> Row:
     requests = [request for request in tried if request.error is None]
     refused = sum(1 for request in tried if request.status == 429)
     # Under an open load a refusal is a failure; elsewhere it was waited for and tried again.
     failed = len(tried) - len(requests) - (0 if cell.rate_per_s is not None else refused)
     load = load_figures(cell, tried, slo)
+    disturbed = seen.noise.of(requests)
     first, gap = known(ttft_s(r) for r in requests), known(tpot_s(r) for r in requests)
     return Row(
         cell=cell,
@@ -129,13 +142,14 @@ def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo, energy: Cel
         ttft_p90_s=percentile(first, 0.9),
         itl_p50_s=percentile(itl_s(requests), 0.5),
         itl_p99_s=percentile(itl_s(requests), 0.99),
-        verdict=cell_verdict(requests, failed, cpu.of(requests), load),
+        verdict=cell_verdict(requests, failed, seen.cpu.of(requests), load, disturbed),
         failed=failed,
         refused=refused,
         load=load,
         client=client_figures(requests),
         cost_usd=_total_usd(tried),
         energy=energy,
+        disturbances=tuple(disturbed),
     )
 
 
@@ -199,11 +213,6 @@ class CpuShares:
             return None
         begin, end = bisect_left(instants, request.sent_ns), bisect_right(instants, request.ended_ns)
         return cpu_share(self._samples[request.subject_id][begin:end], threads)
-
-
-def computes_on_cpu(system_info: str) -> bool:
-    """Whether an engine with this system-info line computes on the CPU alone; False where it says nothing."""
-    return bool(system_info) and not any(device in system_info for device in ("CUDA", "MTL", "Metal", "ROCm", "Vulkan"))
 
 
 def _computing_threads(subject: Subject | None) -> int | None:
