@@ -179,6 +179,8 @@ class Peak:
     resident_bytes: int
     file_bytes: int | None
     anonymous_bytes: int | None
+    unevictable_bytes: int | None = None
+    swap_bytes: int | None = None
 
 
 def peak(samples: Iterable[Sample]) -> Peak | None:
@@ -190,6 +192,8 @@ def peak(samples: Iterable[Sample]) -> Peak | None:
         max(max(s.resident_bytes, s.peak_bytes or 0) for s in listed),
         _highest(s.file_bytes for s in listed),
         _highest(s.anonymous_bytes for s in listed),
+        _highest(s.unevictable_bytes for s in listed),
+        _highest(s.swap_bytes for s in listed),
     )
 
 

@@ -89,6 +89,9 @@ class Loaded:
     sampler_share: float | None
     cold_load_s: float | None = None
     peak_gpu_bytes: int | None = None
+    peak_unevictable_bytes: int | None = None
+    peak_swap_bytes: int | None = None
+    major_faults: int | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -240,6 +243,9 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_file_bytes=highest.file_bytes if highest else None,
         peak_anonymous_bytes=highest.anonymous_bytes if highest else None,
         peak_gpu_bytes=gpu_peak_bytes(samples),
+        peak_unevictable_bytes=highest.unevictable_bytes if highest else None,
+        peak_swap_bytes=highest.swap_bytes if highest else None,
+        major_faults=samples[-1].major_faults if samples else None,
         cold_load_s=next(
             (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
             None,
@@ -256,6 +262,8 @@ def as_json(record: Record, slo: Slo | None = None) -> dict[str, Any]:
         "started_at": record.header.started_at,
         "path": record.path,
         "host": asdict(record.header.host),
+        "machine": None if record.header.machine is None else asdict(record.header.machine),
+        "probes": asdict(record.header.probes),
         "end": record.ends[-1].reason if record.ends else None,
         "end_detail": record.ends[-1].detail if record.ends else None,
         "cells": [
