@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.disturbances import Live
+from harness.goal import Goal
 from harness.noise import Disturbance
+from harness.plan import Plan
 from harness.record import Cell, Record, Request, Sample, Samples
 from harness.samples import System
 from harness.sensors.meters import Meters
@@ -254,6 +256,22 @@ def test_readings_that_stop_accuse_nobody() -> None:
     assert {verdict.word for verdict in verdicts(cut).values()} == {"VALID"}
     unknown = record_of(requests, lambda at_s: quiet(at_s)._replace(system=System()))
     assert {verdict.word for verdict in verdicts(unknown).values()} == {"VALID"}
+
+
+def test_a_cell_that_was_disturbed_is_measured_on_while_the_budget_lasts_and_no_further_than_asked() -> None:
+    made = moved(request([100, 110, 120]), 1.0)
+    for plan, missing in ((Plan(("simulated",), budget_s=60.0), [made.cell]), (Plan(("simulated",), repeats=6), [])):
+        goal = Goal.of(plan, (made.cell,), 60.0, ())
+        for _ in range(6):
+            goal.take(made)
+        assert goal.missing() == [], "six equal values are settled"
+        goal.disturb(made)
+        assert goal.missing() == [], "one of six hardly moves a median"
+        goal.disturb(made)
+        assert goal.missing() == missing
+        for _ in range(15):
+            goal.take(made)
+        assert goal.missing() == []
 
 
 def test_while_a_run_goes_on_a_disturbed_request_is_told_once_readings_from_after_its_end_have_come() -> None:
