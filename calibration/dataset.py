@@ -18,7 +18,9 @@ from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
+from harness.disturbances import Noise, disturbances
 from harness.metrics import known, tpot_s, ttft_s
+from harness.noise import Finding
 from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
 from harness.verdict import cell_verdict
@@ -116,6 +118,7 @@ class _Pool:
     subject: Subject
     requests: list[Request]
     cpu_shares: list[float]
+    findings: list[list[Finding]]
     failed: int
     journal: str
 
@@ -152,7 +155,9 @@ def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
             _add_to(pools, record, subject)
     observations: list[Observation] = []
     for (build, _, cell), pool in pools.items():
-        verdict = cell_verdict(pool.requests, pool.failed, pool.cpu_shares)
+        verdict = cell_verdict(
+            pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
+        )
         doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
         if verdict.word == "NOISY" and include_noisy:
             noisy.append(doubt)
@@ -181,16 +186,17 @@ def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject
     told = {name: subject.options.get(name) for name in ("ubatch_tokens", "flash_attention", "gpu_layers")}
     facts = json.dumps([subject.model, told], sort_keys=True)
     visited: dict[Cell, list[Request]] = {}
-    cpu = CpuShares(record)
+    cpu, noise = CpuShares(record), Noise(record)
     for request in record.requests:
         if request.subject_id == subject.subject_id and request.phase == "counted":
             visited.setdefault(request.cell, []).append(request)
     for cell, requests in visited.items():
-        pool = pools.setdefault((build, facts, cell), _Pool(subject, [], [], 0, record.header.run_id))
+        pool = pools.setdefault((build, facts, cell), _Pool(subject, [], [], [], 0, record.header.run_id))
         succeeded = [request for request in requests if request.error is None]
         pool.requests += succeeded
         pool.failed += len(requests) - len(succeeded)
         pool.cpu_shares += cpu.of(succeeded)
+        pool.findings += noise.findings(succeeded)
 
 
 def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:

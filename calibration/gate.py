@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from calibration.dataset import Build, Observation
+from harness.metrics import computes_on_cpu
 from harness.record import Probes
-from harness.summary import computes_on_cpu
 
 # Our probe may miss the machine's best by this much; a cache-sized model may beat memory by more.
 _TOLERANCE = 1.5

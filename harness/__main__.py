@@ -136,7 +136,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     if as_json:
         _print_json(found)
         return
-    for name, value in found.items():
+    for name, value in ((name, value) for name, value in found.items() if isinstance(value, str)):
         OUT.print(f"{name.replace('_', ' '):22} {value}", markup=False, highlight=False, soft_wrap=True)
 
 

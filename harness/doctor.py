@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from harness.backends.llamacpp import engine_options
 from harness.backends.ollama_models import server_url
 from harness.choose import default_model
 from harness.errors import HarnessError
+from harness.fingerprint import this_machine
 from harness.host import probes, this_host
+from harness.overhead import overhead
 from harness.plan import Plan
+from harness.record import Machine, Probes
+from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.rapl import POWERCAP, Rapl
 from harness.weights.store import Store
@@ -29,10 +34,12 @@ GIB = 2**30
 
 
 async def examine() -> dict[str, Any]:
-    """Facts by name, as text with units."""
+    """Facts by name, as text with units; "host", "machine" and "probes" hold them as a run's header would."""
     plan, store, host = Plan(), Store(), this_host()
     options = engine_options(plan, "")
-    measured = probes(options.threads)
+    own = await overhead(host, fresh=True)
+    measured = probes(options.threads, own.seconds, own.note)
+    machine = this_machine(Meters(Gpus(), Rapl()).sources)
     memory = psutil.virtual_memory()
     try:
         model, why = await default_model(plan, store, memory.available)
@@ -45,6 +52,8 @@ async def examine() -> dict[str, Any]:
         "system": f"{host.system}, Python {host.python}",
         "read_bandwidth": f"{(measured.read_bytes_per_s or 0) / 1e9:.1f} GB/s with {options.threads} threads",
         "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s (F32, BLAS)",
+        **_machine_lines(machine),
+        **_probe_lines(measured),
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
         "steal_since_boot": "unknown" if measured.steal_share is None else f"{measured.steal_share:.1%}",
         "gpus": gpu_line(),
@@ -56,6 +65,32 @@ async def examine() -> dict[str, Any]:
         "model_files": f"{len(store.files())} in {store.folder}",
         "a_run_would_measure": would,
         "with": f"{options.threads} threads, {options.slots} slots of {options.context_tokens // options.slots} tokens",
+        "host": asdict(host),
+        "machine": asdict(machine),
+        "probes": asdict(measured),
+    }
+
+
+def _machine_lines(machine: Machine) -> dict[str, str]:
+    unknown = "unknown: the system does not tell"
+    sockets = unknown if machine.sockets is None else f"{machine.sockets}"
+    nodes = unknown if machine.numa_nodes is None else f"{machine.numa_nodes}"
+    limit = "" if machine.max_hz is None else f", up to {machine.max_hz / 1e9:.2f} GHz"
+    return {
+        "cpu_flags": " ".join(machine.flags) or unknown,
+        "sockets": sockets,
+        "numa_nodes": nodes,
+        "frequency_governor": (machine.governor or unknown) + limit,
+        "virtualisation": machine.virtualisation or unknown,
+    }
+
+
+def _probe_lines(measured: Probes) -> dict[str, str]:
+    own, step, heat = measured.client_overhead_s, measured.timer_resolution_s, measured.temperature_c
+    return {
+        "timer_resolution": "unknown" if step is None else f"{step * 1e9:.0f} ns",
+        "own_overhead": measured.note if own is None else f"{own * 1e3:.2f} ms of TTFT (instant server on loopback)",
+        "temperature": "unknown: no sensor that may be read" if heat is None else f"{heat:.0f} °C",
     }
 
 

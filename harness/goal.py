@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from harness.disturbances import is_disturbed
 from harness.load import Stretch
 from harness.loads import stretches
 from harness.metrics import is_settled, known, tpot_s, ttft_s
@@ -71,6 +72,7 @@ class Goal:
     failures: dict[Cell, int] = field(default_factory=dict)
     stopped: dict[Cell, str] = field(default_factory=dict)
     visits: dict[Cell, int] = field(default_factory=dict)
+    disturbed: dict[Cell, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -120,6 +122,10 @@ class Goal:
         """Counts a request that never got through as a failure of the cell."""
         if cell.rate_per_s is None:
             self.failures[cell] = self.failures.get(cell, 0) + 1
+
+    def disturb(self, request: Request) -> None:
+        """Counts a request that something on the machine disturbed: its cell is measured on while the budget lasts."""
+        self.disturbed[request.cell] = self.disturbed.get(request.cell, 0) + 1
 
     def next_repeat(self, cell: Cell, phase: Phase) -> int:
         """The number of the visit that begins: what was counted before it; of a load how many stretches."""
@@ -199,6 +205,8 @@ class Goal:
             return True
         if self.plan.repeats is not None:
             return max(done.count, done.sent) >= self.plan.repeats
+        if is_disturbed(self.disturbed.get(cell, 0), done.count):
+            return False
         if cell.rate_per_s is not None:
             # One stretch of an open load is one answer.
             return done.sent > 0

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from estimator.processor import cpu_name
+from harness.fingerprint import temperature_c, timer_resolution_s
 from harness.record import Host, Probes
 
 _PROBE_BYTES = 128 * 2**20
@@ -30,7 +31,7 @@ def this_host() -> Host:
     )
 
 
-def probes(threads: int, client_overhead_s: float | None = None) -> Probes:
+def probes(threads: int, client_overhead_s: float | None = None, note: str = "") -> Probes:
     """Read bandwidth and F32 matrix-product rate with `threads` threads, load and steal: about half a second.
 
     Both are the best of several tries, as capabilities, not as loads. The F32 product by numpy's BLAS
@@ -42,6 +43,10 @@ def probes(threads: int, client_overhead_s: float | None = None) -> Probes:
         client_overhead_s=client_overhead_s,
         load_average=psutil.getloadavg()[0],
         steal_share=_steal_share(),
+        note=note,
+        timer_resolution_s=timer_resolution_s(),
+        memory_available_bytes=psutil.virtual_memory().available,
+        temperature_c=temperature_c(),
     )
 
 

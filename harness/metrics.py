@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from harness.record import Request, Sample
+from harness.stability import effective_count
 
 NS = 1e-9
 
@@ -125,21 +126,28 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % confidence interval of the median from order statistics; None under 6 values.
 
     The narrowest symmetric pair of ranks whose binomial coverage is at least 95 % (Conover, Practical
-    Nonparametric Statistics, 3.2).
+    Nonparametric Statistics, 3.2). Values are in the order in which they were measured: where neighbours are alike
+    they count for fewer (`stability.effective_count`), and the ranks are as far from the middle as those of so few.
     """
     n = len(values)
-    if n < 6:
+    independent = math.floor(effective_count(values) + 1e-9)
+    if independent < 6:
         return None
     ranked = sorted(values)
+    rank = math.floor(_low_rank(independent) * n / independent)
+    return ranked[rank], ranked[n - 1 - rank]
+
+
+def _low_rank(n: int) -> int:
+    """The lower rank, from 0, of the interval of n independent values."""
     if n > _EXACT_RANKS:
         # The binomial is normal by now; summing it would take longer than measuring.
-        rank = math.floor(n / 2 - _Z95 * math.sqrt(n) / 2)
-        return ranked[rank], ranked[n - 1 - rank]
+        return math.floor(n / 2 - _Z95 * math.sqrt(n) / 2)
     rank, outside = 0, 2 * 0.5**n
     while outside + 2 * math.comb(n, rank + 1) * 0.5**n <= 0.05:
         rank += 1
         outside += 2 * math.comb(n, rank) * 0.5**n
-    return ranked[rank], ranked[n - 1 - rank]
+    return rank
 
 
 def is_settled(values: Sequence[float], target: float) -> bool:
@@ -149,6 +157,11 @@ def is_settled(values: Sequence[float], target: float) -> bool:
         return False
     middle = median(values)
     return max(interval[1] - middle, middle - interval[0]) <= target * middle
+
+
+def computes_on_cpu(system_info: str) -> bool:
+    """Whether an engine with this system-info line computes on the CPU alone; False where it says nothing."""
+    return bool(system_info) and not any(device in system_info for device in ("CUDA", "MTL", "Metal", "ROCm", "Vulkan"))
 
 
 def cpu_share(inside: Sequence[Sample], threads: int) -> float | None:
@@ -166,6 +179,8 @@ class Peak:
     resident_bytes: int
     file_bytes: int | None
     anonymous_bytes: int | None
+    unevictable_bytes: int | None = None
+    swap_bytes: int | None = None
 
 
 def peak(samples: Iterable[Sample]) -> Peak | None:
@@ -177,6 +192,8 @@ def peak(samples: Iterable[Sample]) -> Peak | None:
         max(max(s.resident_bytes, s.peak_bytes or 0) for s in listed),
         _highest(s.file_bytes for s in listed),
         _highest(s.anonymous_bytes for s in listed),
+        _highest(s.unevictable_bytes for s in listed),
+        _highest(s.swap_bytes for s in listed),
     )
 
 

@@ -13,14 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from harness.samples import Gpu
 from harness.samples import Sample as Sample  # noqa: PLC0414 - part of this format
 from harness.samples import Samples as Samples  # noqa: PLC0414
 
-FORMAT = 2
+FORMAT = 3
 # History: 1 (November 2026) first format.
 # 2: load shapes (Cell.arrival, rate_per_s), characters of a chunk, the back end's client and what it claims,
 #    HTTP status and rate limits of a request, the client's CPU time; power, energy and state of GPUs, energy of CPUs
 #    and their faults beside each sample, and what was found of such sensors. All have defaults: 1 reads as it is.
+# 3: readings of the whole machine (Sample.system), swap, threads, page faults and the part that cannot be evicted
+#    beside each sample, the sampled process and what ended its sampling; more of the machine and of the probes in the
+#    header. All have defaults: 2 reads as it is.
 
 Phase = Literal["load", "warmup", "prime", "counted"]
 Arrivals = Literal["closed", "constant", "poisson"]
@@ -128,8 +132,28 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What makes two machines of one CPU differ; None: the system does not tell. Settings, such as the governor, too.
+
+    `flags` are the CPU's instructions that engines choose kernels by; `virtualisation` is who virtualises it, or none.
+    """
+
+    flags: tuple[str, ...] = ()
+    sockets: int | None = None
+    numa_nodes: int | None = None
+    governor: str | None = None
+    max_hz: float | None = None
+    virtualisation: str | None = None
+    gpus: tuple[Gpu, ...] = ()
+    gpu_note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Probes:
-    """Short measurements of the machine before the run (None: not measured, with the reason in `note`)."""
+    """Short measurements of the machine before the run (None: not measured, with the reason in `note`).
+
+    `client_overhead_s` is the median TTFT of an instant server on loopback; `temperature_c` the hottest sensor's.
+    """
 
     read_bytes_per_s: float | None
     matmul_flop_per_s: float | None
@@ -137,6 +161,9 @@ class Probes:
     load_average: float | None
     steal_share: float | None
     note: str = ""
+    timer_resolution_s: float | None = None
+    memory_available_bytes: int | None = None
+    temperature_c: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +176,7 @@ class RunHeader:
     host: Host
     probes: Probes
     settings: dict[str, Any]
+    machine: Machine | None = None
     format: int = FORMAT
     kind: Literal["run"] = "run"
 

@@ -77,7 +77,8 @@ def _say_energy(console: Console, record: Record, listed: list[Row]) -> None:
             _say(console, f"energy {name}: {', '.join(figures)} ({energy.source}: {method})")
         for reason in row.energy.refused:
             _say(console, f"no energy for {name}: {reason}")
-    for fault in dict.fromkeys(fault for line in record.samples for s in line.samples for fault in s.faults):
+    faults = [f for line in record.samples for f in (*(f for s in line.samples for f in s.faults), *line.faults)]
+    for fault in dict.fromkeys(faults):
         _say(console, f"sensor: {fault}")
     if (lacking := not_measured(record)) is not None:
         _say(console, lacking)
@@ -239,6 +240,10 @@ def _engine_line(entry: Loaded) -> str:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")
     if entry.peak_file_bytes is not None and entry.peak_anonymous_bytes is not None:
         parts.append(f"{entry.peak_file_bytes / GIB:.2f} file-backed, {entry.peak_anonymous_bytes / GIB:.2f} anonymous")
+    if entry.peak_unevictable_bytes is not None:
+        parts.append(f"{entry.peak_unevictable_bytes / GIB:.2f} that cannot be evicted")
+    if entry.peak_swap_bytes:
+        parts.append(f"{entry.peak_swap_bytes / GIB:.2f} swapped")
     if entry.peak_gpu_bytes is not None:
         parts.append(f"{entry.peak_gpu_bytes / GIB:.2f} GiB on GPUs")
     if (said := subject.memory.get("said_bytes")) is not None:

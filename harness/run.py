@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from harness.backends import Call, NotThere, Opened
 from harness.backends.llamacpp import depths
 from harness.demands import require_alive, require_context, subject_of
+from harness.disturbances import Live
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
@@ -95,7 +96,7 @@ class Runner:
             if any(goal.affordable(cell, primed=True) for cell in goal.missing())
         ]
         tracks: list[_Track] = []
-        samplers: dict[int | None, ProcessSampler] = {}
+        samplers: dict[int | None, tuple[ProcessSampler, Live]] = {}
         # Ollama first: the others may ask it for the model that it is given.
         due.sort(key=lambda entry: entry[0].backend != "ollama")
         async with AsyncExitStack() as stack:
@@ -135,7 +136,7 @@ class Runner:
         return Goal.of(plan, cells, plan.budget_s / count, self.past.requests, loads_ended=ended)
 
     async def _opened(
-        self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, ProcessSampler]
+        self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, tuple[ProcessSampler, Live]]
     ) -> _Track:
         """Opens the back end of a lane until the stack is left. Raises NotThere, HarnessError.
 
@@ -153,8 +154,9 @@ class Runner:
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
         if engine.pid not in samplers:
-            samplers[engine.pid] = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
-        sampler = samplers[engine.pid]
+            begun = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
+            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores)
+        sampler, live = samplers[engine.pid]
         require_context(facts, self.plan)
         price = means.prices.get(lane.key)
         visitor = Visitor(
@@ -167,9 +169,10 @@ class Runner:
             Instruments(
                 means.journal, sampler, means.watcher, means.clock, means.cpu_s, means.purse, price, means.secrets
             ),
-            took=lambda request: self._took(goal, engine, request),
+            took=lambda request: self._took(goal, engine, request, live),
             nonce=len(self.past.requests) * 2 + 1 + number * 1_000_003,
             lost=goal.lose,
+            sampled=live.take,
         )  # fmt: skip
         track = _Track(lane, goal, visitor)
         if facts.cold:
@@ -179,8 +182,10 @@ class Runner:
         means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, means.clock())))
         return track
 
-    def _took(self, goal: Goal, engine: Opened, request: Request) -> None:
+    def _took(self, goal: Goal, engine: Opened, request: Request, live: Live) -> None:
         goal.take(request)
+        if request.phase == "counted" and request.error is None:
+            live.watch(request, goal.disturb)
         if request.error is not None and request.status != REFUSED:
             self.means.watcher.failed(request)
             require_alive(engine)
@@ -214,7 +219,7 @@ class Runner:
 
     async def _sent(self, tracks: list[_Track], index: int) -> None:
         rng = random.Random(f"{self.plan.seed}:order:{len(self.past.requests)}")
-        while due := [(track, cell) for track in tracks for cell in _affordable(track)]:
+        while due := await self._due(tracks):
             anchors = [(track, cell) for track, cell in due if cell == track.goal.cells[0]]
             others = [entry for entry in due if entry not in anchors]
             rng.shuffle(anchors)
@@ -228,6 +233,16 @@ class Runner:
                     self.means.watcher.spent(
                         (index + share) / len(self.groups), sum(known) if len(known) == len(left) else None
                     )
+
+    async def _due(self, tracks: list[_Track]) -> list[tuple[_Track, Cell]]:
+        """What is to be visited next. Where nothing is, the readings from after the last requests are waited for."""
+        due = [(track, cell) for track in tracks for cell in _affordable(track)]
+        if not due and any(track.visitor.facts.pid is not None for track in tracks) and self.plan.sample_per_s:
+            await asyncio.sleep(2 / self.plan.sample_per_s)
+            for track in tracks:
+                track.visitor.collect()
+            due = [(track, cell) for track in tracks for cell in _affordable(track)]
+        return due
 
     def _name_left_out(self, goal: Goal) -> None:
         for cell in (cell for cell in goal.cells if goal.too_dear(cell)):

@@ -18,15 +18,20 @@ from harness.asking import with_environment
 from harness.backends.llamacpp import engine_options
 from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
+from harness.fingerprint import this_machine
 from harness.host import probes, this_host
 from harness.journal import JOURNAL, Journal, Scribe, read_record
 from harness.money import prices, spent_before_usd
 from harness.opening import BACKENDS, Lane, lanes, names_for, runs_embedded
+from harness.overhead import overhead
 from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
 from harness.record import Record, RunHeader
 from harness.run import Means, Runner
 from harness.secrets import secrets_of
+from harness.sensors.meters import Meters
+from harness.sensors.nvidia import Gpus
+from harness.sensors.rapl import Rapl
 from harness.target import Door
 from harness.weights.store import Store
 
@@ -72,7 +77,7 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
             purse.book(spent_before_usd(past, priced))
         await _require_room(groups, plan, door)
         if past is None or wish.resume is None:
-            header = _header(plan, door, groups, results)
+            header = await _header(plan, door, groups, results)
             header.settings["prices"] = {" ".join(key).strip(): asdict(price) for key, price in priced.items()}
             folder, past = results / header.run_id, Record(header)
             with Journal(folder) as journal:
@@ -123,17 +128,20 @@ async def _with_model(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
     return replace(plan, models=(*plan.models, f"llamacpp={model.name}" if len(plan.backends) > 1 else model.name))
 
 
-def _header(plan: Plan, door: Door, groups: Sequence[tuple[Lane, ...]], results: Path) -> RunHeader:
+async def _header(plan: Plan, door: Door, groups: Sequence[tuple[Lane, ...]], results: Path) -> RunHeader:
     started = datetime.now(UTC)
     threads = engine_options(plan, "").threads
     stamp = started.strftime("%Y%m%d-%H%M%S")
+    host = this_host()
+    own = await overhead(host)
     return RunHeader(
         run_id=results_folder(results, stamp, plan, groups).name,
         started_at=started.isoformat(timespec="seconds"),
         harness_version=__version__,
-        host=this_host(),
-        probes=probes(threads),
+        host=host,
+        probes=probes(threads, own.seconds, own.note),
         settings={"plan": asdict(plan), "door": asdict(door)},
+        machine=this_machine(Meters(Gpus(), Rapl()).sources),
     )
 
 

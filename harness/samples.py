@@ -32,14 +32,35 @@ class GpuState(NamedTuple):
     throttle: tuple[str, ...] | None
 
 
+class System(NamedTuple):
+    """What the whole machine counts, of all cores, since it started; None: not told, or not read this time.
+
+    `busy_s` is CPU time of all processes and of the kernel, `steal_s` what the hypervisor gave to other guests,
+    `harness_cpu_s` what the harness and its sampler used; `memory_stall_s` the time in which some task waited for
+    memory (PSI), `swapped_bytes` both ways. `cpu_hz` is the fastest core's clock, `throttles` how often a core or
+    package was slowed down for its heat; both are read once a second.
+    """
+
+    busy_s: float | None = None
+    steal_s: float | None = None
+    harness_cpu_s: float | None = None
+    memory_stall_s: float | None = None
+    swapped_bytes: int | None = None
+    cpu_hz: float | None = None
+    throttles: int | None = None
+
+
 class Sample(NamedTuple):
-    """The server's process tree at one instant; `cpu_s` is the CPU time used since it started.
+    """The server's process tree at one instant; `cpu_s` is the CPU time used since it started, ended children's too.
 
     `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
     memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell);
     `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none.
     GPUs and `cpu_energy_j` (all packages and their DRAM, since sampling began) are of the whole machine;
     `gpu_states` is empty between two slow reads. `faults` are what went wrong with a sensor just now.
+
+    `unevictable_bytes` is the resident part that the kernel cannot drop and read again: anonymous, shared and locked
+    memory. Page faults are counted as `cpu_s` is; a major one waited for the disk.
     """
 
     at_ns: int
@@ -52,6 +73,12 @@ class Sample(NamedTuple):
     gpu_states: tuple[GpuState, ...] = ()
     cpu_energy_j: float | None = None
     faults: tuple[str, ...] = ()
+    swap_bytes: int | None = None
+    unevictable_bytes: int | None = None
+    threads: int | None = None
+    minor_faults: int | None = None
+    major_faults: int | None = None
+    system: System | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +117,14 @@ class PowerSources:
 class Samples:
     """Samples since the line before; `sampler_cpu_s` is what the sampler itself has used so far.
 
-    `sources` stands in the first line of a sampler.
+    `sources` stands in the first line of a sampler. `pid` is the process that is sampled: subjects that share a server
+    share its samples. `faults` are what ended the sampling, if something did.
     """
 
     subject_id: str
     samples: tuple[Sample, ...]
     sampler_cpu_s: float
     sources: PowerSources | None = None
+    pid: int | None = None
+    faults: tuple[str, ...] = ()
     kind: Literal["samples"] = "samples"

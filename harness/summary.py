@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from harness.disturbances import Noise
 from harness.energy import CellEnergy, Meter, not_measured
 from harness.loads import ClientFigures, LoadFigures, Slo, client_figures, load_figures
 from harness.metrics import (
     closure_s,
+    computes_on_cpu,
     cpu_share,
     e2e_s,
     gpu_peak_bytes,
@@ -23,6 +25,7 @@ from harness.metrics import (
     tpot_s,
     ttft_s,
 )
+from harness.noise import Disturbance
 from harness.record import Cell, Record, Request, Sample, Subject
 from harness.verdict import Verdict, cell_verdict
 
@@ -57,6 +60,7 @@ class Row:
     client: ClientFigures
     cost_usd: float | None
     energy: CellEnergy
+    disturbances: tuple[Disturbance, ...] = ()
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -85,6 +89,9 @@ class Loaded:
     sampler_share: float | None
     cold_load_s: float | None = None
     peak_gpu_bytes: int | None = None
+    peak_unevictable_bytes: int | None = None
+    peak_swap_bytes: int | None = None
+    major_faults: int | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -98,11 +105,11 @@ def rows(record: Record, slo: Slo | None = None) -> list[Row]:
     for request in record.requests:
         if request.phase == "counted":
             groups.setdefault(request.cell, []).append(request)
-    cpu = CpuShares(record)
+    seen = _Seen(CpuShares(record), Noise(record))
     slo = slo or slo_of(record)
     on_cpu = {subject.subject_id for subject in record.subjects if computes_on_cpu(subject.system_info)}
     meter = Meter(record, on_cpu)
-    return [_row(cpu, cell, requests, slo, meter.of(requests)) for cell, requests in groups.items()]
+    return [_row(seen, cell, requests, slo, meter.of(requests)) for cell, requests in groups.items()]
 
 
 def slo_of(record: Record) -> Slo:
@@ -111,12 +118,21 @@ def slo_of(record: Record) -> Slo:
     return Slo(plan.get("slo_ttft_s"), plan.get("slo_tpot_s"))
 
 
-def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo, energy: CellEnergy) -> Row:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What readings beside the requests say of them."""
+
+    cpu: CpuShares
+    noise: Noise
+
+
+def _row(seen: _Seen, cell: Cell, tried: list[Request], slo: Slo, energy: CellEnergy) -> Row:
     requests = [request for request in tried if request.error is None]
     refused = sum(1 for request in tried if request.status == 429)
     # Under an open load a refusal is a failure; elsewhere it was waited for and tried again.
     failed = len(tried) - len(requests) - (0 if cell.rate_per_s is not None else refused)
     load = load_figures(cell, tried, slo)
+    disturbed = seen.noise.of(requests)
     first, gap = known(ttft_s(r) for r in requests), known(tpot_s(r) for r in requests)
     return Row(
         cell=cell,
@@ -129,13 +145,14 @@ def _row(cpu: CpuShares, cell: Cell, tried: list[Request], slo: Slo, energy: Cel
         ttft_p90_s=percentile(first, 0.9),
         itl_p50_s=percentile(itl_s(requests), 0.5),
         itl_p99_s=percentile(itl_s(requests), 0.99),
-        verdict=cell_verdict(requests, failed, cpu.of(requests), load),
+        verdict=cell_verdict(requests, failed, seen.cpu.of(requests), load, disturbed),
         failed=failed,
         refused=refused,
         load=load,
         client=client_figures(requests),
         cost_usd=_total_usd(tried),
         energy=energy,
+        disturbances=tuple(disturbed),
     )
 
 
@@ -201,11 +218,6 @@ class CpuShares:
         return cpu_share(self._samples[request.subject_id][begin:end], threads)
 
 
-def computes_on_cpu(system_info: str) -> bool:
-    """Whether an engine with this system-info line computes on the CPU alone; False where it says nothing."""
-    return bool(system_info) and not any(device in system_info for device in ("CUDA", "MTL", "Metal", "ROCm", "Vulkan"))
-
-
 def _computing_threads(subject: Subject | None) -> int | None:
     """Threads of an engine that computes on the CPU alone; None for others, whose CPU share says nothing."""
     if subject is None or not computes_on_cpu(subject.system_info):
@@ -231,6 +243,9 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_file_bytes=highest.file_bytes if highest else None,
         peak_anonymous_bytes=highest.anonymous_bytes if highest else None,
         peak_gpu_bytes=gpu_peak_bytes(samples),
+        peak_unevictable_bytes=highest.unevictable_bytes if highest else None,
+        peak_swap_bytes=highest.swap_bytes if highest else None,
+        major_faults=samples[-1].major_faults if samples else None,
         cold_load_s=next(
             (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
             None,
@@ -247,6 +262,8 @@ def as_json(record: Record, slo: Slo | None = None) -> dict[str, Any]:
         "started_at": record.header.started_at,
         "path": record.path,
         "host": asdict(record.header.host),
+        "machine": None if record.header.machine is None else asdict(record.header.machine),
+        "probes": asdict(record.header.probes),
         "end": record.ends[-1].reason if record.ends else None,
         "end_detail": record.ends[-1].detail if record.ends else None,
         "cells": [

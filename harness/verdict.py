@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Literal
 
+from harness.disturbances import is_disturbed
 from harness.loads import LoadFigures
 from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
+from harness.noise import Disturbance, Kind
 from harness.record import Request
+from harness.stability import MEDIAN_ERROR, effective_count, half_shift
 
 Word = Literal["VALID", "NOISY", "CLIENT-BOUND", "DEGRADED LOAD", "SATURATED", "FAILED"]
 
@@ -23,6 +26,7 @@ DELIVERED_LIMIT = 0.98
 SEND_DELAY_FLOOR_S = 0.010
 PROMPT_LIMIT = 0.05
 LOAD_LIMIT_S = 0.5
+SHIFT_LIMIT = 0.05
 _SHORT_REQUESTS = 2
 
 
@@ -35,16 +39,26 @@ class Verdict:
 
 
 def cell_verdict(
-    requests: Sequence[Request], failed: int, cpu_shares: Sequence[float] = (), load: LoadFigures | None = None
+    requests: Sequence[Request],
+    failed: int,
+    cpu_shares: Sequence[float] = (),
+    load: LoadFigures | None = None,
+    disturbances: Sequence[Disturbance] = (),
+    pooled: bool = False,
 ) -> Verdict:
-    """The verdict on one cell from its counted requests, its failures, `metrics.cpu_share`, and its load."""
+    """The verdict on one cell from its counted requests, its failures, `metrics.cpu_share`, its load, disturbances.
+
+    Requests are in the order in which they ran, of one run; `pooled` ones are of several.
+    """
     if load is not None and load.saturated is not None:
         return Verdict("SATURATED", (load.saturated,))
     if not requests:
         return Verdict(
             "FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",)
         )
-    if late := _client_bound(requests):
+    disturbed = _disturbed(disturbances)
+    # What took the engine's CPU took the client's too: then its lateness is no fault of the client.
+    if not disturbed and (late := _client_bound(requests)):
         return Verdict("CLIENT-BOUND", (late,))
     if load is not None and (late := _sent_late(requests, load)):
         return Verdict("CLIENT-BOUND", (late,))
@@ -52,8 +66,11 @@ def cell_verdict(
         return Verdict("DEGRADED LOAD", (thin,))
     reasons = [
         *_too_few(requests),
-        *_spread("TTFT", known(ttft_s(r) for r in requests)),
-        *_spread("TPOT", known(tpot_s(r) for r in requests)),
+        *disturbed,
+        *_spread("TTFT", known(ttft_s(r) for r in requests), pooled),
+        *_spread("TPOT", known(tpot_s(r) for r in requests), pooled),
+        *([] if pooled else _halves("TTFT", known(ttft_s(r) for r in requests))),
+        *([] if pooled else _halves("TPOT", known(tpot_s(r) for r in requests))),
         *_cache(requests),
         *_lengths(requests),
         *_loading(requests),
@@ -122,16 +139,17 @@ def _too_few(requests: Sequence[Request]) -> list[str]:
 # Expected range of n normal values in standard deviations (the d2 of control charts).
 _RANGE_SDS = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326}
 _IQR_SDS = 1.349
-# Standard error of a median of n normal values: this x sd / sqrt(n).
-_MEDIAN_ERROR = 1.2533
 
 
-def _spread(name: str, values: Sequence[float]) -> list[str]:
-    """The standard error of the median against 6 %; spread from the range under 6 values, else the quartiles."""
+def _spread(name: str, values: Sequence[float], pooled: bool) -> list[str]:
+    """The standard error of the median against 6 %; spread from the range under 6 values, else the quartiles.
+
+    Values alike to their neighbours count for fewer; pooled ones are in no order.
+    """
     if len(values) < 2:
         return []
     sd = _relative_sd(values)
-    error = _MEDIAN_ERROR * sd / math.sqrt(len(values))
+    error = MEDIAN_ERROR * sd / math.sqrt(len(values) if pooled else effective_count(values))
     if error <= ERROR_LIMIT:
         return []
     return [
@@ -145,6 +163,41 @@ def _relative_sd(values: Sequence[float]) -> float:
         return (max(values) - min(values)) / median(values) / _RANGE_SDS[len(values)]
     low, _, high = quantiles(values, n=4, method="inclusive")
     return (high - low) / median(values) / _IQR_SDS
+
+
+def _halves(name: str, values: Sequence[float]) -> list[str]:
+    """A second half that differs from the first by over 5 % and more than by chance."""
+    shift = half_shift(values)
+    if shift is None or abs(shift) <= SHIFT_LIMIT:
+        return []
+    return [
+        f"{name} was {abs(shift):.0%} {'longer' if shift > 0 else 'shorter'} in the second half than in the first: the "
+        "machine changed meanwhile; measure again when it is quiet and cool"
+    ]
+
+
+_DISTURBED: dict[Kind, str] = {
+    "other processes": "other processes took up to {0:.1f} cores: close them",
+    "steal": "the hypervisor gave up to {0:.0%} of the CPUs to other guests: choose a machine of your own",
+    "memory pressure": "tasks waited for memory up to {0:.0%} of the time: close what uses it or take a smaller model",
+    "swap": "up to {1:.0f} MiB were swapped: close what uses memory or take a smaller model",
+    "page cache": "the server read up to {0:.0f} pages back from the disk, since the model file had been dropped from "
+    "memory: free memory",
+    "CPU clock": "the CPU's clock fell to {0:.0%} of its usual: let it cool, set the governor to performance",
+    "CPU heat": "the CPU was slowed down for its heat ({0:.0f} times at most): let it cool",
+    "GPU throttling": "clocks were held back ({2}): cool the GPU, check its power supply",
+}
+
+
+def _disturbed(disturbances: Sequence[Disturbance]) -> list[str]:
+    """What happened on the machine during a tenth or more of the cell's requests."""
+    return [
+        f"during {found.requests} of {found.watched} requests "
+        + _DISTURBED[found.kind].format(found.worst, found.worst / 2**20, found.words)
+        + ", or measure again"
+        for found in disturbances
+        if is_disturbed(found.requests, found.watched)
+    ]
 
 
 def _cache(requests: Sequence[Request]) -> list[str]:

@@ -16,7 +16,7 @@ from harness.metrics import cached_as_meant
 from harness.outcome import chunks_of, cost_usd, require_end, worst_prompt_tokens, wrong_count
 from harness.prompts import Prompts
 from harness.purse import Price, Purse, Reservation
-from harness.record import Cell, Phase, Request, ServerTimings, Usage
+from harness.record import Cell, Phase, Request, Samples, ServerTimings, Usage
 from harness.secrets import scrubbed
 from harness.sensors.process import ProcessSampler
 from harness.watch import Watcher
@@ -60,6 +60,7 @@ class Visitor:
     took: Callable[[Request], None]
     nonce: int
     lost: Callable[[Cell], None] = lambda _: None
+    sampled: Callable[[Samples], None] = lambda _: None
     held: dict[int, int] = field(default_factory=dict)
     giving_up: bool = False
 
@@ -79,10 +80,17 @@ class Visitor:
                 await self._prime(cell, repeat, slot)
         out.watcher.visiting(cell, repeat, phase)
         stopped = await self._sent(cell, repeat, phase, stretch)
-        samples = out.sampler.take(self.subject_id)
-        if samples.samples:
-            out.journal.append(samples)
+        self.collect()
         return stopped
+
+    def collect(self) -> None:
+        """Journals the samples that have come, and passes them to `sampled`."""
+        samples = self.instruments.sampler.take(self.subject_id)
+        if samples.samples or samples.faults:
+            self.instruments.journal.append(samples)
+        for fault in samples.faults:
+            self.instruments.watcher.note(f"sensor: {fault}")
+        self.sampled(samples)
 
     async def _sent(self, cell: Cell, repeat: int, phase: Phase, stretch: Stretch) -> str | None:
         slots = self._slots(cell)

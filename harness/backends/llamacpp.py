@@ -180,7 +180,10 @@ async def open_simulated(call: Call) -> AsyncIterator[Opened]:
     command = [sys.executable, "-m", "harness.simulated", "--slots", str(options.slots)]
     command += ["--context", str(options.context_tokens // options.slots), "--law", law]
     known = Facts(SIMULATED, "1", options={"law": law}, model=call.target.facts)
-    async with child_server(command, call.log) as engine, _served(call, engine.url, known) as opened:
+    async with (
+        child_server(command, call.log) as engine,
+        _served(call, engine.url, replace(known, pid=engine.pid)) as opened,
+    ):
         yield opened
 
 

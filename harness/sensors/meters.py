@@ -40,5 +40,5 @@ class Meters:
             gpu_power=self._power,
             gpu_states=states,
             cpu_energy_j=self._joules,
-            faults=self._gpus.faults() + self._rapl.faults(),
+            faults=(*sample.faults, *self._gpus.faults(), *self._rapl.faults()),
         )

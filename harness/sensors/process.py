@@ -7,89 +7,37 @@ its standard input ends or the process does. `ProcessSampler` is the harness's e
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from harness.backends.guard import end_with_parent
-from harness.samples import Gpu, GpuPower, GpuState, PowerSources, Sample, Samples
+from harness.samples import Gpu, GpuPower, GpuState, PowerSources, Sample, Samples, System
 from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.rapl import Rapl
+from harness.sensors.system import Machine
+from harness.sensors.tree import ProcessTree
 
-_RESCAN_S = 2.0
 # The idle baseline: a load leaves clocks and one-second averages high for a while, then so many seconds are kept.
 _SETTLE_S = 2.0
 _IDLE_S = 4.0
 
 
-class ProcessTree:
-    """A process and its children, read at once. Children are looked up every two seconds; ended ones are left out."""
-
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self._processes = [self._root]
-        self._rescan_at_s = 0.0
-        self._peak: int | None = None
-
-    @property
-    def pids(self) -> set[int]:
-        """The processes as last looked up."""
-        return {process.pid for process in self._processes}
-
-    def read(self, at_ns: int) -> Sample | None:
-        """The tree's sum at `at_ns`, None where the root process is gone."""
-        if at_ns / 1e9 >= self._rescan_at_s:
-            self._rescan_at_s = at_ns / 1e9 + _RESCAN_S
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._processes = [self._root, *self._root.children(recursive=True)]
-            self._peak = _sum(_peak_bytes(process.pid) for process in self._processes)
-        read = [part for process in self._processes if (part := _read_one(process)) is not None]
-        if not read:
-            return None
-        resident = sum(part[0] for part in read)
-        file = _sum(part[1] for part in read)
-        anonymous = None if file is None else resident - file
-        return Sample(at_ns, resident, file, anonymous, self._peak, sum(part[2] for part in read))
-
-
-def _read_one(process: psutil.Process) -> tuple[int, int | None, float] | None:
-    try:
-        memory = process.memory_info()
-        times = process.cpu_times()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return None
-    return memory.rss, getattr(memory, "shared", None), times.user + times.system
-
-
-def _peak_bytes(pid: int) -> int | None:
-    """The kernel's own high-water mark of resident memory, which psutil does not read; Linux only."""
-    if sys.platform != "linux":
-        return None
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    listed = list(values)
-    return None if any(value is None for value in listed) else sum(value for value in listed if value is not None)
-
-
 class ProcessSampler:
-    """Collects what the sampling process prints."""
+    """Collects what the sampling process prints. Whatever ends it is a fault on record; the run goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int | None = None) -> None:
+        self.pid = pid
+        self.closing = False
+        self._faults: list[str] = []
+        self._said = 0
         self._fresh: list[Sample] = []
         self._cpu_s = 0.0
         self._started = asyncio.Event()
@@ -98,15 +46,26 @@ class ProcessSampler:
 
     async def collect(self, lines: AsyncIterator[bytes]) -> None:
         """Takes the power sensors and samples from `lines` until they end."""
-        async for line in lines:
-            told = json.loads(line)
-            if isinstance(told, dict):
-                self._sources = _sources(told)
-                continue
+        try:
+            async for line in lines:
+                self._take(json.loads(line))
+        except ValueError:
+            # Half a line: the process was killed while it printed.
+            pass
+        finally:
+            if not self.closing and not self._faults:
+                self._faults.append("the sampling process ended; nothing is sampled any more")
+            self._started.set()
+
+    def _take(self, told: Any) -> None:
+        if isinstance(told, str):
+            self._faults.append(told)
+        elif isinstance(told, dict):
+            self._sources = _sources(told)
+        else:
             *fields, self._cpu_s = told
             self._fresh.append(_sample(fields))
             self._started.set()
-        self._started.set()
 
     async def first(self) -> None:
         """Waits until the first sample is there, or none will come."""
@@ -125,10 +84,11 @@ class ProcessSampler:
     def take(self, subject_id: str) -> Samples:
         """The samples since the last call, with the power sensors the first time that a subject has some."""
         fresh, self._fresh = tuple(self._fresh), []
+        faults, self._said = tuple(self._faults[self._said :]), len(self._faults)
         sources = self._sources if fresh and subject_id not in self._told else None
         if fresh:
             self._told.add(subject_id)
-        return Samples(subject_id, fresh, self._cpu_s, sources)
+        return Samples(subject_id, fresh, self._cpu_s, sources, self.pid, faults)
 
 
 def _sample(fields: list[Any]) -> Sample:
@@ -137,6 +97,7 @@ def _sample(fields: list[Any]) -> Sample:
         gpu_power=tuple(GpuPower(*entry) for entry in sample.gpu_power),
         gpu_states=tuple(_state(GpuState(*entry)) for entry in sample.gpu_states),
         faults=tuple(sample.faults),
+        system=None if sample.system is None else System(*sample.system),
     )
 
 
@@ -158,7 +119,7 @@ async def sampling(
     Where there is a power sensor, the block begins after the idle baseline: nothing may be asked of the process before.
     `program` is the module that samples.
     """
-    sampler = ProcessSampler()
+    sampler = ProcessSampler(pid)
     if pid is None or not per_s:
         yield sampler
         return
@@ -174,35 +135,51 @@ async def sampling(
         await sampler.idle(_SETTLE_S, idle_s)
         yield sampler
     finally:
+        sampler.closing = True
         process.stdin.close()
         await process.wait()
         await reader
 
 
-def print_samples(pid: int, per_s: float, meters: Meters) -> None:
-    """Prints the power sensors, then samples of process `pid`: fields of Sample, then the sampler's own CPU seconds."""
+def print_samples(pid: int, per_s: float, meters: Meters, machine: Machine) -> None:
+    """Prints the power sensors, then samples of process `pid`: fields of Sample, then the sampler's own CPU seconds.
+
+    A process that ends is said in words; while it may not be read there are no samples, and it is tried again.
+    """
     try:
         tree = ProcessTree(pid)
     except psutil.NoSuchProcess:
+        _print(f"process {pid} had ended before it could be sampled")
         return
-    print(json.dumps(asdict(meters.sources)), flush=True)  # noqa: T201
+    _print(asdict(meters.sources))
     due = time.perf_counter()
     started_s = time.process_time()
     while True:
         at_ns = time.perf_counter_ns()
         meters.read()
-        if (sample := tree.read(at_ns)) is None:
+        sample = tree.read(at_ns)
+        if sample is None and tree.ended():
+            _print(f"process {pid} ended; it is not sampled any more")
             return
-        sample = meters.added(sample, tree.pids)
-        print(json.dumps([*sample, round(time.process_time() - started_s, 4)]), flush=True)  # noqa: T201
+        faults = tree.faults() + machine.faults()
+        if sample is None:
+            for fault in faults:
+                _print(fault)
+        else:
+            sample = meters.added(sample._replace(system=machine.read(at_ns), faults=faults), tree.pids)
+            _print([*sample, round(time.process_time() - started_s, 4)])
         due += 1 / per_s
         time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _print(told: Any) -> None:
+    print(json.dumps(told), flush=True)  # noqa: T201 - the hand-over to the harness
 
 
 def main() -> None:
     """Samples process PID at HZ with the sensors of this machine."""
     end_with_parent()
-    print_samples(int(sys.argv[1]), float(sys.argv[2]), Meters(Gpus(), Rapl()))
+    print_samples(int(sys.argv[1]), float(sys.argv[2]), Meters(Gpus(), Rapl()), Machine())
 
 
 if __name__ == "__main__":

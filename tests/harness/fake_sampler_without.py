@@ -12,9 +12,10 @@ from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.process import print_samples
 from harness.sensors.rapl import Rapl
+from harness.sensors.system import Machine
 from tests.harness.fake_nvml import FakeNvml, nvml
 
 if __name__ == "__main__":
     end_with_parent()
     with nvml(FakeNvml(init=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)):
-        print_samples(int(sys.argv[1]), float(sys.argv[2]), Meters(Gpus(), Rapl(Path("nowhere"))))
+        print_samples(int(sys.argv[1]), float(sys.argv[2]), Meters(Gpus(), Rapl(Path("nowhere"))), Machine())

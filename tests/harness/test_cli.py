@@ -148,3 +148,16 @@ def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
     done = harness("show", "run", "--errors", cwd=tmp_path)
     assert "FAILED" in done.stdout
     assert "HTTP 500: out of memory" in done.stdout
+
+
+def test_doctor_as_json_has_the_machine_and_the_probes_of_a_runs_header_and_says_what_is_unknown(
+    tmp_path: Path,
+) -> None:
+    done = harness("doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["probes"]["client_overhead_s"] > 0
+    assert 0 < found["probes"]["timer_resolution_s"] < 0.02
+    assert {"flags", "sockets", "numa_nodes", "governor", "virtualisation", "gpus"} <= set(found["machine"])
+    for name in ("frequency_governor", "virtualisation", "temperature", "gpus"):
+        assert found[name], "unknown is said in words"

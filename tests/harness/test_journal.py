@@ -14,6 +14,7 @@ import pytest
 from harness.errors import BadResults
 from harness.journal import JOURNAL, Journal, find_journals, read_record
 from harness.record import FORMAT, RunEnd, Sample, Samples
+from harness.summary import rows
 from tests.harness.making import header, request, subject
 
 ROOT = Path(__file__).parents[2]
@@ -167,3 +168,21 @@ def test_a_stored_record_of_format_2_is_read_with_all_that_it_has_beyond_format_
     assert {r.cell.backend for r in good if r.cost_usd is not None} == {"openai"}
     assert [r.cell.backend for r in record.requests if r.phase == "load"] == ["ollama"]
     assert record.requests[0].timings.load_s == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_stored_record_of_format_2_has_no_readings_of_the_machine_and_nobody_is_accused() -> None:
+    record = read_record(ROOT / "tests" / "data" / "format-2.jsonl")
+    assert record.header.machine is None
+    assert {s.system for line in record.samples for s in line.samples} <= {None}
+    assert {row.disturbances for row in rows(record)} == {()}
+
+
+def test_a_stored_record_of_format_3_is_read_with_readings_of_the_machine() -> None:
+    record = read_record(ROOT / "tests" / "data" / "format-3.jsonl")
+    assert record.header.format == 3
+    assert record.header.machine is not None
+    assert record.header.machine.governor == "performance"
+    assert record.header.probes.timer_resolution_s == 5e-8
+    samples = [sample for line in record.samples for sample in line.samples]
+    assert all(s.system is not None and s.system.busy_s is not None and s.threads for s in samples)
+    assert len({line.pid for line in record.samples}) == 1

@@ -18,6 +18,7 @@ from harness.metrics import (
     ttft_s,
 )
 from harness.record import ServerTimings
+from harness.stability import effective_count
 from tests.harness.making import request
 
 
@@ -84,7 +85,7 @@ def test_the_interval_of_a_median_is_refused_under_six_values() -> None:
 
 def test_the_interval_of_a_median_of_six_is_their_range_and_of_ten_leaves_one_out_on_each_side() -> None:
     assert median_interval([1, 2, 3, 4, 5, 6]) == (1, 6)
-    assert median_interval([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) == (2, 9)
+    assert median_interval([1, 9, 3, 7, 5, 6, 4, 8, 2, 10]) == (2, 9)
 
 
 @given(st.lists(st.floats(min_value=0.001, max_value=1000), min_size=6, max_size=200))
@@ -92,7 +93,9 @@ def test_the_interval_of_a_median_holds_the_median(values: list[float]) -> None:
     from statistics import median
 
     interval = median_interval(values)
-    assert interval is not None
+    if interval is None:
+        assert effective_count(values) < 6
+        return
     assert interval[0] <= median(values) <= interval[1]
 
 
