@@ -68,7 +68,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All of it. `share` is the difference to be decided (0.05), `drift` what neighbours in time have in common."""
+    """All of it. `share` is the difference to be decided (0.05), `drift_share` how much of the variance is drift."""
 
     name_a: str
     name_b: str
@@ -78,7 +78,7 @@ class Comparison:
     only_b: tuple[Cell, ...]
     barring: tuple[str, ...]
     noted: tuple[str, ...]
-    drift: dict[str, Drift]
+    drift_share: dict[str, float]
 
     @property
     def judged(self) -> int:
@@ -123,7 +123,7 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
         only_b=tuple(cell for key, cell in keys_b.items() if key not in keys_a),
         barring=tuple(barred),
         noted=tuple(noted(records, subjects)),
-        drift={name: found_drift for name, (found_drift, _) in drifts.items()},
+        drift_share={name: found_drift.share for name, (found_drift, _) in drifts.items()},
     )
 
 

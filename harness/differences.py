@@ -39,8 +39,8 @@ def _legend(found: Comparison) -> str:
     how = (
         "p: pairs of neighbours in time" if paired else "what else changed from one run to the other is in the figures"
     )
-    drifting = max((drift.share for drift in found.drift.values()), default=0.0)
-    wider = f"; intervals are widened, since up to {drifting:.0%} of the variance is drift" if drifting else ""
+    drifting = max(found.drift_share.values(), default=0.0)
+    wider = f"; intervals are widened, since {drifting:.0%} of the variance may be drift" if drifting else ""
     return (
         f"times: medians; below 0 % B is faster; {chance}; *: holds for all together; n: repeats; {how}{wider}; "
         f"more: repeats a side that would tell {found.share:.0%} from none; -: decided."

@@ -20,42 +20,42 @@ _LONGEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The `share` of the variance that is drift, and how much of the drift one visit `keeps` until the next."""
+    """How likely each drift is: rows are how much of itself it keeps from visit to visit, columns its share of the
+    variance (`_KEEPS`, `_SHARES`). None: nothing was seen, independent values."""
 
-    share: float = 0.0
-    keep: float = 0.0
+    likely: Values | None = None
 
-    def covariance(self, places: Values) -> Values:
-        """Of values of variance 1 at these places in the sequence of visits."""
-        apart = np.abs(np.subtract.outer(places, places))
-        found: Values = self.share * self.keep**apart + (1 - self.share) * np.eye(len(places))
-        return found
+    @property
+    def share(self) -> float:
+        """The expected share of the variance that is drift."""
+        return 0.0 if self.likely is None else float(self.likely.sum(axis=0) @ _SHARES)
 
     def widening(self, places: Sequence[int]) -> float:
         """How much wider the interval of values at these places must be than that of independent ones.
 
         Their mean varies more, their spread shows less than there is, and it is known only as well as by so many
-        independent ones as would give that mean (Student's t of two such sides).
+        independent ones as would give that mean (Student's t of two such sides). Root mean square over the drifts.
         """
         from scipy.stats import t
 
         count = len(places)
-        if count < 2 or not self.share:
+        if count < 2 or self.likely is None:
             return 1.0
-        covariance = self.covariance(np.array(places, dtype=np.float64))
-        of_sum = float(covariance.sum())
-        spread = max((count - of_sum / count) / (count - 1), 1e-3)
-        worth = max(2.0, count**2 / of_sum)
-        known = t.ppf(0.975, 2 * (worth - 1)) / t.ppf(0.975, 2 * (count - 1))
-        return float(math.sqrt(of_sum / count / spread) * max(1.0, known))
+        apart = np.abs(np.subtract.outer(places, places))
+        drifting = np.array([np.sum(keep**apart) for keep in _KEEPS])[:, None]
+        of_sum = _SHARES * drifting + (1 - _SHARES) * count
+        spread = np.maximum((count - of_sum / count) / (count - 1), 1e-3)
+        worth = np.maximum(2.0, count**2 / of_sum)
+        known = np.maximum(1.0, t.ppf(0.975, 2 * (worth - 1)) / t.ppf(0.975, 2 * (count - 1)))
+        return math.sqrt(float(np.sum(self.likely * known**2 * of_sum / count / spread)))
 
 
 def drift(sequences: Sequence[Sequence[tuple[int, float]]]) -> Drift:
-    """The drift that best explains sequences of (cell, logarithm) in order of time.
+    """How likely each drift is behind sequences of (cell, logarithm) in order of time.
 
     Each cell is centred and scaled; neighbours of other cells have noise of their own, so what they share is drift.
-    The products of neighbours up to three rounds apart are compared with those expected of a drift that keeps a part
-    of itself from visit to visit, centred likewise (which by itself makes neighbours in short series look opposed).
+    The products of neighbours up to three rounds apart are compared with those expected of each drift, centred
+    likewise (which by itself makes neighbours in short series look opposed). Their error is taken for 1 / sqrt(values).
     """
     prepared = [line for sequence in sequences if (line := _centred(sequence[:_LONGEST])) is not None]
     if not prepared:
@@ -63,16 +63,12 @@ def drift(sequences: Sequence[Sequence[tuple[int, float]]]) -> Drift:
     lags = max(1, min(_ROUNDS * max(len(set(labels)) for labels, _ in prepared), max(len(v) for _, v in prepared) - 2))
     seen = np.sum([_lagged(np.outer(values, values), lags) for _, values in prepared], axis=0)
     alone = np.sum([_expected(labels, None, lags) for labels, _ in prepared], axis=0)
-    seen = seen[1:] / seen[0]
-    best, found = math.inf, Drift()
-    for keep in _KEEPS:
-        shared = np.sum([_expected(labels, float(keep), lags) for labels, _ in prepared], axis=0)
-        for share in _SHARES:
-            expected = (1 - share) * alone + share * shared
-            off = float(np.sum((seen - expected[1:] / expected[0]) ** 2))
-            if off < best:
-                best, found = off, Drift(float(share), float(keep) if share else 0.0)
-    return found
+    shared = [np.sum([_expected(labels, float(keep), lags) for labels, _ in prepared], axis=0) for keep in _KEEPS]
+    expected = (1 - _SHARES[:, None]) * alone + _SHARES[:, None] * np.array(shared)[:, None, :]
+    off = np.sum((seen[1:] / seen[0] - expected[:, :, 1:] / expected[:, :, :1]) ** 2, axis=2)
+    count = sum(len(values) for _, values in prepared)
+    likely = np.exp(-count * (off - off.min()) / 2)
+    return Drift(likely / likely.sum())
 
 
 def _centred(sequence: Sequence[tuple[int, float]]) -> tuple[list[int], Values] | None:
@@ -92,7 +88,8 @@ def _expected(labels: list[int], keep: float | None, lags: int) -> Values:
     named = np.array(labels)
     same = (named[:, None] == named[None, :]).astype(np.float64)
     centre = np.eye(len(named)) - same / same.sum(axis=0)
-    covariance = np.eye(len(named)) if keep is None else Drift(1.0, keep).covariance(np.arange(len(named), dtype=float))
+    apart = np.abs(np.subtract.outer(np.arange(len(named)), np.arange(len(named))))
+    covariance = np.eye(len(named)) if keep is None else keep**apart
     return _lagged(centre @ covariance @ centre, lags)
 
 

@@ -46,7 +46,7 @@ def one(noise: Noise, repeats: int) -> Runs:
 def compared(runs: Runs, pairs: int, slower: float) -> tuple[list[Difference], float]:
     """The differences of all pairs of runs, and the median share of drift that was seen."""
     found: list[Comparison] = [compare(*runs(seed, slower), anyway=True) for seed in range(pairs)]
-    rho = median(max(d.share for d in entry.drift.values()) for entry in found)
+    rho = median(max(entry.drift_share.values()) for entry in found)
     return [d for entry in found for cell in entry.cells for d in cell.differences], rho
 
 
