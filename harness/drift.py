@@ -13,6 +13,8 @@ Values = NDArray[np.float64]
 
 _KEEPS = np.array([0.3, 0.5, 0.7, 0.8, 0.87, 0.92, 0.95, 0.97, 0.985])
 _SHARES = np.linspace(0.0, 0.96, 25)
+# Before anything is seen: shares of s are as likely as (1 - s)^2, a quarter of the variance at the mean.
+_FAITH = 2
 # Lags that are looked at, in rounds over all cells.
 _ROUNDS = 3
 _LONGEST = 400
@@ -67,7 +69,7 @@ def drift(sequences: Sequence[Sequence[tuple[int, float]]]) -> Drift:
     expected = (1 - _SHARES[:, None]) * alone + _SHARES[:, None] * np.array(shared)[:, None, :]
     off = np.sum((seen[1:] / seen[0] - expected[:, :, 1:] / expected[:, :, :1]) ** 2, axis=2)
     count = sum(len(values) for _, values in prepared)
-    likely = np.exp(-count * (off - off.min()) / 2)
+    likely = np.exp(-count * (off - off.min()) / 2) * (1 - _SHARES) ** _FAITH
     return Drift(likely / likely.sum())
 
 
