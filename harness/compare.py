@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import median
@@ -17,6 +18,7 @@ from harness.series import Metric, Series, Visits, series
 from harness.summary import rows
 
 CONFIDENCE = 0.95
+_NAMED = 2
 
 SINGLE: dict[str, Metric] = {"TTFT": ttft_s, "TPOT": tpot_s}
 LOADED: dict[str, Metric] = {"TTFT": ttft_from_schedule_s, "TPOT": tpot_s, "E2E": e2e_from_schedule_s}
@@ -92,8 +94,9 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
     free = _free(*requests)
     keys_a, keys_b = ({_key(cell, free): cell for cell in side} for side in requests)
     both = [key for key in keys_a if key in keys_b]
-    records, subjects = (a.records, b.records), (_subjects(a), _subjects(b))
-    barred = barring(records, subjects)
+    subjects = [(_subjects(a, _lane(key), free), _subjects(b, _lane(key), free)) for key in both]
+    records = a.records, b.records
+    barred = _once(line for pair in subjects for line in barring(records, pair))
     if barred and not anyway:
         raise NotComparable(f"A and B differ in {'; '.join(barred)}: with --anyway they are compared all the same")
     if not both:
@@ -104,25 +107,20 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
         for key in both
     ]
     drifts = {name: _drift([s for cell in found for s in cell if s.metric == name]) for name in LOADED}
-    count = sum(len(cell) for cell in found)
-    doubts = _doubts(a, "A"), _doubts(b, "B")
+    judged = _differences(found, {one: wider for _, each in drifts.values() for one, wider in each.items()}, share)
+    doubts_a, doubts_b = _doubts(a, "A"), _doubts(b, "B")
     return Comparison(
         a.name,
         b.name,
         share,
         cells=tuple(
-            Compared(
-                keys_a[key],
-                keys_b[key],
-                tuple(_difference(s, drifts[s.metric][1][id(s)], share, count) for s in cell if s.a and s.b),
-                (*doubts[0].get(keys_a[key], ()), *doubts[1].get(keys_b[key], ())),
-            )
-            for key, cell in zip(both, found, strict=True)
+            Compared(keys_a[key], keys_b[key], tuple(differences), (*doubts_a[keys_a[key]], *doubts_b[keys_b[key]]))
+            for key, differences in zip(both, judged, strict=True)
         ),
         only_a=tuple(cell for key, cell in keys_a.items() if key not in keys_b),
         only_b=tuple(cell for key, cell in keys_b.items() if key not in keys_a),
-        barring=tuple(barred),
-        noted=tuple(noted(records, subjects)),
+        barring=barred,
+        noted=_once(line for pair in subjects for line in noted(records, pair)),
         drift_share={name: found_drift.share for name, (found_drift, _) in drifts.items()},
     )
 
@@ -138,37 +136,56 @@ def _requests(side: Side) -> dict[Cell, Visits]:
     return found
 
 
-def _subjects(side: Side) -> list[Subject]:
-    return [s for record in side.records for s in record.subjects if side.backend in (None, s.backend)]
+def _lane(cell: Cell) -> tuple[str, str, str]:
+    return cell.backend, cell.model, cell.quant
+
+
+def _subjects(side: Side, lane: tuple[str, str, str], free: list[str]) -> list[Subject]:
+    """The engines of a side that the cells of a lane were sent to."""
+    listed = [s for record in side.records for s in record.subjects if side.backend in (None, s.backend)]
+    return [s for s in listed if _masked((s.backend, s.model_name, s.quant), free) == lane]
+
+
+def _once(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))
+
+
+_LANE = ("backend", "model", "quant")
 
 
 def _free(a: Iterable[Cell], b: Iterable[Cell]) -> list[str]:
     """What need not be the same for two cells to be compared: back end, model, weight type, where each side has one."""
     sides = [list(a), list(b)]
-    names = ("backend", "model", "quant")
-    return [name for name in names if all(len({getattr(cell, name) for cell in side}) <= 1 for side in sides)]
+    return [name for name in _LANE if all(len({getattr(cell, name) for cell in side}) <= 1 for side in sides)]
+
+
+def _masked(lane: tuple[str, str, str], free: list[str]) -> tuple[str, str, str]:
+    backend, model, quant = ("" if name in free else value for name, value in zip(_LANE, lane, strict=True))
+    return backend, model, quant
 
 
 def _key(cell: Cell, free: list[str]) -> Cell:
-    backend, model, quant = ("" if name in free else getattr(cell, name) for name in ("backend", "model", "quant"))
+    backend, model, quant = _masked(_lane(cell), free)
     return replace(cell, backend=backend, model=model, quant=quant)
 
 
 def _listed(cells: Iterable[Cell]) -> str:
-    return "; ".join(f"{cell.backend}: {cell.label}" for cell in cells) or "none that ended well"
+    names = [f"{cell.backend}: {cell.label}" for cell in cells]
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return "; ".join(names[:_NAMED] + more) or "none that ended well"
 
 
 def _metrics(cell: Cell) -> Iterable[tuple[str, Metric]]:
     return (LOADED if cell.is_load else SINGLE).items()
 
 
-def _doubts(side: Side, name: str) -> dict[Cell, list[str]]:
+def _doubts(side: Side, name: str) -> defaultdict[Cell, dict[str, None]]:
     """The verdicts other than VALID on the cells of a side."""
-    found: dict[Cell, list[str]] = {}
+    found: defaultdict[Cell, dict[str, None]] = defaultdict(dict)
     for row in (row for record in side.records for row in rows(record)):
         if row.verdict.word != "VALID" and side.holds(row.cell):
-            found.setdefault(row.cell, []).append(f"{name} is {row.verdict.word}: {row.verdict.reasons[0]}")
-    return {cell: list(dict.fromkeys(lines)) for cell, lines in found.items()}
+            found[row.cell][f"{name} is {row.verdict.word}: {row.verdict.reasons[0]}"] = None
+    return found
 
 
 def _drift(listed: list[Series]) -> tuple[Drift, dict[int, float]]:
@@ -188,6 +205,12 @@ def _drift(listed: list[Series]) -> tuple[Drift, dict[int, float]]:
             places = [place for place, entry in enumerate(line) if entry[1] == label]
             wider[id(one)] = max(wider[id(one)], found.widening(places))
     return found, wider
+
+
+def _differences(found: list[list[Series]], wider: dict[int, float], share: float) -> list[list[Difference]]:
+    """The verdicts on each cell; intervals are as much wider as `wider` says, by identity of the series."""
+    count = sum(1 for cell in found for s in cell if s.a and s.b)
+    return [[_difference(s, wider[id(s)], share, count) for s in cell if s.a and s.b] for cell in found]
 
 
 def _difference(of: Series, wider: float, share: float, judged: int) -> Difference:

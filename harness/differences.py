@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.compare import Comparison, Difference
 from harness.record import Cell
 
-_COLUMNS = ("cell", "", "n", "A", "B", "B beside A (95 %)", "verdict", "more")
+_COLUMNS = ("cell", "", "n", "A", "B", "B beside A, %", "verdict", "more")
 
 
 def show_comparison(console: Console, found: Comparison) -> None:
@@ -34,7 +34,7 @@ def show_comparison(console: Console, found: Comparison) -> None:
 
 
 def _legend(found: Comparison) -> str:
-    chance = f"{found.judged} comparisons, each wrong by chance in 5 % of cases ({0.05 * found.judged:.1f} of them)"
+    chance = f"of {found.judged} comparisons {0.05 * found.judged:.1f} would say so by chance if nothing differed"
     paired = any(d.pairs for cell in found.cells for d in cell.differences)
     how = (
         "p: pairs of neighbours in time" if paired else "what else changed from one run to the other is in the figures"
@@ -42,7 +42,8 @@ def _legend(found: Comparison) -> str:
     drifting = max(found.drift_share.values(), default=0.0)
     wider = f"; intervals are widened, since {drifting:.0%} of the variance may be drift" if drifting else ""
     return (
-        f"times: medians; below 0 % B is faster; {chance}; *: holds for all together; n: repeats; {how}{wider}; "
+        f"times: medians; beside A: ratio less 1 with its 95 % interval; faster, slower: it leaves 0 out ({chance}); "
+        f"*: for all together; n: repeats; {how}{wider}; "
         f"more: repeats a side that would tell {found.share:.0%} from none; -: decided."
     )
 

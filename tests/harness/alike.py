@@ -110,7 +110,7 @@ def queue(load: float, seed: int, count: int = 300, slower: float = 1.0) -> Reco
     for due_ns in _arrivals_ns(rng, load / 0.4, count):
         start = max(free_ns, due_ns)
         request = asked(cell, machine, start, 0, slower)
-        found.append(replace(request, scheduled_ns=due_ns))
+        found.append(replace(request, scheduled_ns=due_ns, sent_ns=due_ns))
         free_ns = request.ended_ns
     return _record(found, f"run-{seed}")
 

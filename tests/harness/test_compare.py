@@ -117,6 +117,24 @@ def test_another_machine_is_refused_and_another_option_is_named() -> None:
         compare(*sides(a, other))
 
 
+def test_runs_of_several_models_are_compared_model_by_model_and_a_model_of_one_side_is_named() -> None:
+    first, second = run(QUIET, 1, repeats=4), run(QUIET, 2, repeats=4)
+
+    def named(record: Record, model: str) -> Record:
+        requests = tuple(replace(r, cell=replace(r.cell, model=model), subject_id=model) for r in record.requests)
+        engine = replace(record.subjects[0], model_name=model, subject_id=model, model={"file_bytes": len(model)})
+        return replace(record, requests=requests, subjects=(engine,))
+
+    short, long = named(first, "m"), named(second, "mm")
+    both = replace(short, requests=(*short.requests, *long.requests), subjects=(*short.subjects, *long.subjects))
+    again = replace(both, path="again")
+    assert len(compare(*sides(both, again)).cells) == 8
+    assert {cell.model for cell in compare(*sides(short, again)).only_b} == {"mm"}
+    with pytest.raises(NotComparable, match=r"model: m Q8_0 | mm Q8_0"):
+        compare(*sides(short, long))
+    assert len(compare(*sides(short, long), anyway=True).cells) == 4
+
+
 def test_cells_of_one_side_only_are_named_and_nothing_in_common_is_refused() -> None:
     a, b = run(QUIET, 1, repeats=4), run(QUIET, 2, repeats=4)
     first, *_ = {r.cell for r in b.requests}
