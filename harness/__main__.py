@@ -128,6 +128,28 @@ def show(
 
 
 @app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run's folder or journal, or a folder of runs: what is compared with.")],
+    b: Annotated[Path | None, typer.Argument(help="The same to compare; left out: the back ends of A.")] = None,
+    backends: Annotated[str | None, typer.Option(help="Back ends of the run A, the first one compared with.")] = None,
+    difference: Annotated[float, typer.Option(help="Per cent that more repeats should decide.")] = 5.0,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although engine build, model or machine differ.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Say for each cell whether B is faster or slower than A, with its interval."""
+    from harness.differences import as_json as comparison_json
+    from harness.differences import show_comparison
+    from harness.sides import comparisons
+
+    found = comparisons(a, b, backends, difference / 100, anyway)
+    if as_json:
+        _print_json([comparison_json(entry) for entry in found])
+        return
+    for entry in found:
+        show_comparison(OUT, entry)
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say what this machine has and what a run would use."""
     from harness.doctor import examine

@@ -31,3 +31,9 @@ class BadResults(HarnessError):
     """A results folder or journal that cannot be written or read."""
 
     exit_status = 7
+
+
+class NotComparable(HarnessError):
+    """Runs that are of different things, or have nothing in common."""
+
+    exit_status = 10

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from harness.journal import JOURNAL, Journal, read_record
 from harness.record import FORMAT
 from harness.weights.build import write_model
+from tests.harness.alike import Noise, run
 from tests.harness.making import header, request
 from tests.harness.test_weights import TINY
 
@@ -81,6 +83,23 @@ def test_an_interrupted_run_says_how_to_go_on_and_resuming_completes_it(tmp_path
     assert done.returncode == 0, done.stderr
     assert [cell["requests"] for cell in json.loads(done.stdout)["cells"]] == [3]
     assert read_record(folder).ends[-1].reason == "done"
+
+
+def test_compare_prints_a_verdict_for_each_cell_and_refuses_another_engine_build_with_status_10(tmp_path: Path) -> None:
+    for name, seed, slower in (("a", 1, 1.0), ("b", 2, 1.2)):
+        record = run(Noise(), seed, slower)
+        with Journal(tmp_path / name) as journal:
+            journal.append(record.header, *record.subjects, *record.requests)
+    done = harness("compare", "a", "b", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sum("slower" in line for line in done.stdout.splitlines() if "TTFT s" in line or "TPOT ms" in line) == 8
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert json.loads(harness("compare", "a", "b", "--json", cwd=tmp_path).stdout)[0]["comparisons"] == 8
+    with Journal(tmp_path / "c") as journal:
+        journal.append(record.header, replace(record.subjects[0], engine_version="2"), *record.requests)
+    refused("compare", "a", "c", cwd=tmp_path, status=10, said="engine build: simulated 1 | simulated 2")
+    assert harness("compare", "a", "c", "--anyway", cwd=tmp_path).returncode == 0
+    refused("compare", "a", cwd=tmp_path, status=2, said="one back end only")
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_names(tmp_path: Path) -> None:

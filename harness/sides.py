@@ -1,0 +1,36 @@
+"""What `harness compare` is given, as sides: two runs or folders, or the back ends of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.compare import Comparison, Side, compare
+from harness.errors import HarnessError
+from harness.journal import find_journals, read_record
+from harness.record import Record
+
+
+def comparisons(a: Path, b: Path | None, backends: str | None, share: float, anyway: bool) -> list[Comparison]:
+    """B against A, or in A each other back end against the first. Raises HarnessError."""
+    if not 0 < share < 1:
+        raise HarnessError(f"--difference is in per cent, above 0 and below 100, not {share * 100:g}")
+    first = _records(a)
+    if b is not None and backends is None:
+        if set(find_journals([a])) & set(find_journals([b])):
+            raise HarnessError(f"A and B have a run in common: to compare its back ends, `harness compare {a}`")
+        return [compare(Side(str(a), first), Side(str(b), _records(b)), share, anyway)]
+    if b is not None and b != a:
+        raise HarnessError("--backends compares back ends of one run: leave B out")
+    there = list(dict.fromkeys(request.cell.backend for record in first for request in record.requests))
+    chosen = [name.strip() for name in backends.split(",")] if backends else there
+    if unknown := [name for name in chosen if name not in there]:
+        raise HarnessError(f"{a} has no back end {unknown[0]!r}: it has {', '.join(there) or 'none'}")
+    if len(chosen) < 2:
+        raise HarnessError(f"{a} has one back end only ({', '.join(chosen)}): give a second run to compare it with")
+    # That the engines differ is what was asked for here.
+    base, *others = [Side(f"{name} in {a}", first, name) for name in chosen]
+    return [compare(base, other, share, anyway=True) for other in others]
+
+
+def _records(path: Path) -> tuple[Record, ...]:
+    return tuple(read_record(journal) for journal in find_journals([path]))
