@@ -48,6 +48,11 @@ def find_model(name: str) -> Model:
     return found
 
 
+def knows(name: str) -> bool:
+    """Whether a catalogue model is called `name`."""
+    return name.lower().removesuffix(":latest") in _by_name()
+
+
 def find_mixture(quant: str) -> str:
     """The canonical spelling of a weight type ("q4_k_m" -> "Q4_K_M"). Raises UnknownName."""
     wanted = quant.upper().replace("-", "_")

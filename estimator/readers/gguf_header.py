@@ -207,7 +207,7 @@ def _info(path: Path, cursor: _Cursor) -> tuple[Tensor, int]:
 
 
 def _check_data(path: Path, infos: list[tuple[Tensor, int]], start: int, size: int) -> None:
-    end = max((start + offset + tensor_bytes(tensor) for tensor, offset in infos), default=start)
+    end = max((start + offset + tensor_bytes(tensor) for tensor, offset in infos), default=0)
     if size < end:
         raise UnreadableFile(
             f"{path} is truncated: {end - size:,} of {end:,} bytes are missing; download or build it again"
