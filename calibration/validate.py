@@ -58,8 +58,10 @@ def _grouping(observations: Sequence[Observation]) -> Callable[[Observation], st
 def shape_of(file: ModelFile) -> str:
     """What makes two files the same model, whatever their names and weight types: the shape."""
     m = file.model
+    experts = f", {m.experts} experts of {m.expert_ffn}" if m.experts else ""
     return (
-        f"{m.architecture} {m.layers}x{m.hidden}, {m.heads}/{m.kv_heads} heads, ffn {m.ffn}, vocabulary {m.vocabulary}"
+        f"{m.architecture} {m.layers}x{m.hidden}, {m.heads}/{m.kv_heads} heads, ffn {m.ffn}, "
+        f"vocabulary {m.vocabulary}{experts}"
     )
 
 
@@ -108,4 +110,4 @@ def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
 
 def weight_types(file: ModelFile) -> set[str]:
     """Block types of the weights that are multiplied."""
-    return {group.quant_type for group in file.groups if group.role in ("matrix", "head")}
+    return {group.quant_type for group in file.groups if group.role in ("matrix", "latent", "expert", "head")}

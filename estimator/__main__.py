@@ -1,7 +1,7 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
 Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
-3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read.
+3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read · 6 no Ollama server.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key.
@@ -12,22 +12,21 @@ argparse, not typer: typer imports pydantic to read its options, which costs mor
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from argparse import Namespace
-from pathlib import Path
 
 from estimator import catalog, render
 from estimator.coefficients import find_coefficients
 from estimator.errors import EstimatorError
 from estimator.machine import rate_per_s, this_machine
+from estimator.naming import model_file_named
 from estimator.options import parser
 from estimator.plain import to_plain
 from estimator.predict import predict
 from estimator.prices import Prices
-from estimator.readers.gguf import read_model_file
-from estimator.specs import ModelFile, Workload
-from estimator.tensors import model_file
+from estimator.specs import Workload
 
 
 def main(arguments: list[str]) -> int:
@@ -57,21 +56,13 @@ def _prediction_text(options: Namespace) -> str:
         flash_attention=options.flash_attention,
         kv_type=options.kv_type.upper(),
     )
-    file = _file(options.model, options.quant)
+    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     fitted = find_coefficients(options.coefficients)
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
     prices = Prices(options.usd_per_hour, options.watts, options.usd_per_kwh)
     answer = predict(file, work, this_machine(bandwidth, compute, fitted), fitted, options.formulas, prices)
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
-
-
-def _file(model: str, quant: str | None) -> ModelFile:
-    if not model.endswith(".gguf"):
-        return model_file(catalog.find_model(model), catalog.find_mixture(quant or "q4_k_m"))
-    if quant is not None:
-        raise EstimatorError(f"{model} states its own weight type: leave out --quant {quant}")
-    return read_model_file(Path(model))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from estimator.errors import UnknownName
 from estimator.specs import Model
 from estimator.tensors import MIXTURES
 
+# Ollama's name of what llama.cpp calls MXFP4_MOE.
+_SHORT = {"MXFP4": "MXFP4_MOE"}
 _FOLDER = Path(__file__).parent / "data/models"
 
 
@@ -46,9 +48,15 @@ def find_model(name: str) -> Model:
     return found
 
 
+def knows(name: str) -> bool:
+    """Whether a catalogue model is called `name`."""
+    return name.lower().removesuffix(":latest") in _by_name()
+
+
 def find_mixture(quant: str) -> str:
     """The canonical spelling of a weight type ("q4_k_m" -> "Q4_K_M"). Raises UnknownName."""
     wanted = quant.upper().replace("-", "_")
+    wanted = _SHORT.get(wanted, wanted)
     if wanted not in MIXTURES:
         raise UnknownName(
             f"unknown weight type {quant!r}{_did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}"

@@ -30,8 +30,12 @@ def parser() -> ArgumentParser:
 
 
 def _add_question(command: ArgumentParser) -> None:
-    command.add_argument("--model", default="mistral:7b", help="a name of `models`, or a .gguf file (%(default)s)")
-    command.add_argument("--quant", help="weight type (q4_k_m); a .gguf file has its own")
+    command.add_argument(
+        "--model",
+        default="mistral:7b",
+        help="a name of `models`, a .gguf, a Hugging Face folder, ollama:NAME (%(default)s)",
+    )
+    command.add_argument("--quant", help="weight type (q4_k_m); files and servers state their own")
     command.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="(%(default)s)")
     command.add_argument("--output-tokens", type=int, default=128, metavar="N", help="(%(default)s)")
     command.add_argument("--depth", type=int, default=0, metavar="N", help="tokens cached before the prompt (0)")

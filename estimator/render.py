@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from estimator.answer import Answer, Quantity
 from estimator.specs import Model
+from estimator.tensors import model_file
+from estimator.theory.weights import active_parameters
 
 WIDTH = 80
 _GIB = 2**30
@@ -61,13 +63,19 @@ def answer_text(answer: Answer) -> str:
 
 
 def models_text(models: Iterable[Model]) -> str:
-    """The catalogue: one line a model."""
-    header = f"{'name':<16} {'title':<22} {'parameters':>15} {'layers':>6} {'context':>9}"
+    """The catalogue: one line a model; `active` is what a token uses of a mixture of experts."""
+    header = f"{'name':<28} {'parameters':>15} {'active':>15} {'layers':>6} {'context':>10}"
     rows = (
-        f"{model.name:<16} {model.title:<22} {model.parameters or 0:>15,} {model.layers:>6} {model.context_tokens:>9,}"
+        f"{model.name:<28} {model.parameters or 0:>15,} {_active(model):>15} {model.layers:>6} "
+        f"{model.context_tokens:>10,}"
         for model in models
     )
     return "\n".join((header, *rows))
+
+
+def _active(model: Model) -> str:
+    """What one token uses of a mixture of experts, else nothing."""
+    return f"{active_parameters(model_file(model, 'F16')):,}" if model.experts else ""
 
 
 def size(count_bytes: float) -> str:

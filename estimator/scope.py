@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from estimator.answer import Formulas
 from estimator.coefficients import Coefficients, time_s
+from estimator.shapes import ARCHITECTURES
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
 
 # Below this share of a time, a price that was not measured is not worth a warning.
 _NOTABLE_SHARE = 0.1
-_VERIFIED_ARCHITECTURES = ("llama", "qwen2", "gemma2", "phi3")
 
 
 def scope_warnings(
@@ -74,6 +74,8 @@ def _range_warnings(file: ModelFile, work: Workload, coefficients: Coefficients)
         yield f"speed was measured with an F16 cache: with {work.kv_type} attention differs"
     if not work.flash_attention:
         yield "speed was measured with flash attention: without it attention differs"
+    if file.model.experts or file.model.kv_lora_rank:
+        yield "speed was measured on dense models: that of experts and latent attention is theory at their prices"
     without = [
         phase
         for phase in ("prefill", "decode", "memory_anonymous", "memory_file")
@@ -93,7 +95,7 @@ def _has_no_interval(coefficients: Coefficients, phase: str) -> bool:
 
 def _model_warnings(file: ModelFile, work: Workload) -> Iterator[str]:
     model = file.model
-    if model.architecture not in _VERIFIED_ARCHITECTURES:
+    if model.architecture not in ARCHITECTURES:
         yield f"architecture {model.architecture!r} was never checked against the engine"
     longest = work.context_tokens or work.longest_tokens
     if longest > model.context_tokens:

@@ -30,11 +30,18 @@ class Tensor:
 class Model:
     """The shape of a decoder-only transformer, as its published configuration states it.
 
-    `key_length` and `value_length` are elements per head. `sliding_window_tokens` is the window of
-    the layers whose index modulo `window_period` is not `window_period - 1` (Gemma 2: period 2);
-    `None` where the engine attends over the whole context. `names` are the names that Ollama users
-    write, the first is the canonical one. `published_bytes` maps a weight type to the size of a
-    published GGUF file, where one is known.
+    `key_length` and `value_length` are elements per head; `rope_length` of a key are rotated (0: all). `ffn` is
+    the width of a dense feed-forward. `sliding_window_tokens` is the window of the layers whose index modulo
+    `window_period` is not `window_period - 1` (Gemma 2: period 2, Gemma 3: 6); `None` where the engine attends
+    over the whole context. `names` are the names that Ollama users write, the first is the canonical one.
+    `published_bytes` maps a weight type to the size of a published GGUF file, where one is known.
+
+    A mixture of experts has `experts` of width `expert_ffn` in each layer that `has_experts`, of which a token
+    uses `experts_used`, and beside them one of width `shared_ffn` that every token uses (the shared experts in
+    one); `expert_bias` says whether the choice has a correction term per expert (DeepSeek V3).
+
+    With multi-head latent attention (DeepSeek) `kv_lora_rank` is the width of the latent that the cache keeps,
+    `q_lora_rank` that of the queries' (0: none).
     """
 
     names: tuple[str, ...]
@@ -55,13 +62,37 @@ class Model:
     sliding_window_tokens: int | None = None
     window_period: int = 1
     rope_theta: float = 10_000.0
+    rope_length: int = 0
     rope_factors: bool = False
     norm_epsilon: float = 1e-5
     published_bytes: tuple[tuple[str, int], ...] = ()
+    experts: int = 0
+    experts_used: int = 0
+    expert_ffn: int = 0
+    shared_ffn: int = 0
+    dense_layers: int = 0
+    expert_period: int = 1
+    expert_bias: bool = False
+    kv_lora_rank: int = 0
+    q_lora_rank: int = 0
 
     @property
     def name(self) -> str:
         return self.names[0]
+
+    @property
+    def rotated(self) -> int:
+        """Elements of a key that carry its position."""
+        return self.rope_length or self.key_length
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the feed-forward of `layer` is a mixture: after `dense_layers`, the last of each `expert_period`."""
+        return self.experts > 0 and layer >= self.dense_layers and (layer + 1) % self.expert_period == 0
+
+    @property
+    def expert_layers(self) -> int:
+        """How many layers are mixtures of experts."""
+        return sum(map(self.has_experts, range(self.layers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +135,7 @@ class Workload:
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
 
 
-WeightRole = Literal["embedding", "head", "matrix", "vector"]
+WeightRole = Literal["embedding", "head", "matrix", "latent", "expert", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +143,9 @@ class WeightGroup:
     """Tensors of one role and one block type, added up.
 
     `embedding` is gathered (one row a token), `head` is multiplied once per output, `matrix` once per
-    token, `vector` (norms, biases) is element-wise. A tied embedding is one group of role `head`.
+    token, `latent` (a matrix a head that takes up the latent of DeepSeek's attention) likewise, of `expert`
+    (all experts together) only the share that a token chooses, `vector` (norms, biases) is element-wise. A
+    tied embedding is one group of role `head`.
     """
 
     role: WeightRole

@@ -12,7 +12,7 @@ from estimator.coefficients import Coefficients, SpeedCoefficient, time_s
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.theory import roofline, textbook
 from estimator.theory.terms import ROW_BLOCK, decode_terms, prefill_terms
-from estimator.theory.weights import multiplied_groups
+from estimator.theory.weights import flop_per_row_by_type, read_bytes_by_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +64,20 @@ def step_time_s(
 ) -> float:
     """One decode step of `concurrency` sequences, from the terms of one:
 
-    Σ types max(bytes x weights, concurrency x 2 x elements x matmul, rows left over after blocks of 16 at
-    matmul_rest) + per-pass terms (layer, step) + concurrency x (attention and vector). For one sequence
+    Σ types max(bytes that the step reads x weights, concurrency x 2 x elements x matmul, rows left over after
+    blocks of 16 at matmul_rest) + per-pass terms (layer, step) + concurrency x (attention and vector). For one sequence
     it is Σ coefficient x amount.
     """
     if concurrency == 1:
         return time_s(speed, decode)
     total = 0.0
-    flop = {group.quant_type: 0 for group in multiplied_groups(file)}
-    for group in multiplied_groups(file):
-        flop[group.quant_type] += 2 * group.elements
+    flop, read = flop_per_row_by_type(file), read_bytes_by_type(file, concurrency)
     for name, amount in decode.items():
-        one = time_s(speed, {name: amount})
         if name.startswith("weights."):
             kind = name.removeprefix("weights.")
-            total += max(one, _matmul_s(kind, flop[kind], concurrency, speed))
+            total += max(time_s(speed, {name: read[kind]}), _matmul_s(kind, flop[kind], concurrency, speed))
         else:
+            one = time_s(speed, {name: amount})
             total += one if name in ("layer", "step") else concurrency * one
     return total
 

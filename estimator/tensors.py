@@ -8,10 +8,11 @@ theory adds up their bytes. The mixtures follow llama.cpp's `llama_tensor_get_ty
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from estimator.errors import EstimatorError
 from estimator.quants import block_bytes, block_elements
+from estimator.shapes import tensor_shapes
 from estimator.specs import Model, ModelFile, Tensor, WeightGroup, WeightRole
 
 # Block types that a row must fall back to when its length is no multiple of 256 (llama-quant.cpp).
@@ -25,7 +26,9 @@ MIXTURES = {
     "Q5_K_M": "Q5_K",
     "Q4_K_M": "Q4_K",
     "Q4_0": "Q4_0",
+    "MXFP4_MOE": "Q8_0",
 }
+_KEPT_TYPES = ("F16", "Q8_0")
 
 
 def tensor_bytes(tensor: Tensor) -> int:
@@ -42,16 +45,7 @@ def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
     """
     if mixture not in MIXTURES:
         raise EstimatorError(f"weight type {mixture!r} has no tensor mixture here: choose one of {', '.join(MIXTURES)}")
-    shapes = _SHAPES.get(model.architecture)
-    if shapes is None:
-        known = ", ".join(_SHAPES)
-        raise EstimatorError(
-            f"architecture {model.architecture!r} of {model.name} is not laid out here: known are {known}"
-        )
-    return tuple(
-        Tensor(name, shape, _type_of(name, shape, model, mixture))
-        for name, shape in _model_shapes(model, shapes(model))
-    )
+    return tuple(Tensor(name, shape, _type_of(name, shape, model, mixture)) for name, shape in tensor_shapes(model))
 
 
 def model_file(model: Model, mixture: str) -> ModelFile:
@@ -71,72 +65,29 @@ def weight_groups(tensors: Iterable[Tensor], tied: bool) -> tuple[WeightGroup, .
 
 
 def _role(tensor: Tensor, tied: bool) -> WeightRole:
-    if len(tensor.shape) == 1:
+    name = tensor.name
+    if len(tensor.shape) == 1 or name.endswith((".bias", "_norm.weight")):
         return "vector"
-    if tensor.name == "output.weight" or (tied and tensor.name == "token_embd.weight"):
+    if name == "output.weight" or (tied and name == "token_embd.weight"):
         return "head"
-    return "embedding" if tensor.name == "token_embd.weight" else "matrix"
-
-
-def _model_shapes(model: Model, block: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "token_embd.weight", (model.hidden, model.vocabulary)
-    if model.rope_factors:
-        yield "rope_freqs.weight", (model.key_length // 2,)
-    for layer in range(model.layers):
-        for name, shape in block.items():
-            yield f"blk.{layer}.{name}", shape
-    yield "output_norm.weight", (model.hidden,)
-    if not model.tied_embeddings:
-        yield "output.weight", (model.hidden, model.vocabulary)
-
-
-def _llama_block(m: Model) -> dict[str, tuple[int, ...]]:
-    return {
-        "attn_norm.weight": (m.hidden,),
-        "attn_q.weight": (m.hidden, m.heads * m.key_length),
-        "attn_k.weight": (m.hidden, m.kv_heads * m.key_length),
-        "attn_v.weight": (m.hidden, m.kv_heads * m.value_length),
-        "attn_output.weight": (m.heads * m.value_length, m.hidden),
-        "ffn_norm.weight": (m.hidden,),
-        "ffn_gate.weight": (m.hidden, m.ffn),
-        "ffn_up.weight": (m.hidden, m.ffn),
-        "ffn_down.weight": (m.ffn, m.hidden),
-    }
-
-
-def _qwen2_block(m: Model) -> dict[str, tuple[int, ...]]:
-    return _llama_block(m) | {
-        "attn_q.bias": (m.heads * m.key_length,),
-        "attn_k.bias": (m.kv_heads * m.key_length,),
-        "attn_v.bias": (m.kv_heads * m.value_length,),
-    }
-
-
-def _gemma2_block(m: Model) -> dict[str, tuple[int, ...]]:
-    return _llama_block(m) | {"post_attention_norm.weight": (m.hidden,), "post_ffw_norm.weight": (m.hidden,)}
-
-
-def _phi3_block(m: Model) -> dict[str, tuple[int, ...]]:
-    qkv = m.heads * m.key_length + m.kv_heads * (m.key_length + m.value_length)
-    return {
-        "attn_norm.weight": (m.hidden,),
-        "attn_qkv.weight": (m.hidden, qkv),
-        "attn_output.weight": (m.heads * m.value_length, m.hidden),
-        "ffn_norm.weight": (m.hidden,),
-        "ffn_up.weight": (m.hidden, 2 * m.ffn),
-        "ffn_down.weight": (m.ffn, m.hidden),
-    }
-
-
-_SHAPES = {"llama": _llama_block, "qwen2": _qwen2_block, "gemma2": _gemma2_block, "phi3": _phi3_block}
+    # Older files have a tensor for each expert: blk.0.ffn_up.3.weight.
+    if name.endswith("_exps.weight") or (name.startswith("blk.") and name.split(".")[-2].isdigit()):
+        return "expert"
+    if len(tensor.shape) == 3:
+        return "latent"
+    return "embedding" if name == "token_embd.weight" else "matrix"
 
 
 def _type_of(name: str, shape: tuple[int, ...], model: Model, mixture: str) -> str:
-    if len(shape) == 1:
+    if len(shape) == 1 or name.endswith((".bias", "_norm.weight", "ffn_gate_inp.weight")):
         return "F32"
     chosen = MIXTURES[mixture]
-    if _is_head(name, model):
-        chosen = chosen if mixture in ("F16", "Q8_0") else "Q6_K"
+    if mixture == "MXFP4_MOE":
+        chosen = "MXFP4" if len(shape) == 3 else chosen
+    elif _is_head(name, model):
+        chosen = chosen if mixture in _KEPT_TYPES else "Q8_0" if model.architecture == "falcon" else "Q6_K"
+    elif model.experts == 8 and chosen != "F16" and name.endswith(("attn_k.weight", "attn_v.weight")):
+        chosen = "Q8_0"  # the eight-expert Mixtral files keep these small matrices at more bits, in every mixture
     elif mixture in ("Q4_K_M", "Q5_K_M"):
         chosen = _mixed_type(name, chosen, model)
     if shape[0] % block_elements(chosen):
@@ -149,16 +100,20 @@ def _is_head(name: str, model: Model) -> bool:
 
 
 def _mixed_type(name: str, bulk: str, model: Model) -> str:
+    """The type in Q4_K_M and Q5_K_M of a matrix that is neither head nor embedding."""
     if "attn_qkv" in name:
         return {"Q4_K": "Q5_K", "Q5_K": "Q6_K"}[bulk]
-    if "attn_v" not in name and "ffn_down" not in name:
-        return bulk
-    if _use_more_bits(int(name.split(".")[1]), model.layers):
-        return "Q6_K"
-    # llama.cpp gives the shared V heads of the 70B shapes one step more precision.
-    if "attn_v" in name and model.layers == 80 and bulk == "Q4_K":
+    if "attn_output" in name and model.experts == 8:
         return "Q5_K"
-    return bulk
+    if "attn_v.weight" not in name and "ffn_down" not in name:
+        return bulk
+    layer = int(name.split(".")[1])
+    more_bits = _use_more_bits(layer, model.layers)
+    if model.architecture == "falcon" and bulk == "Q4_K" and layer >= model.layers // 16:
+        return "Q5_K" if more_bits else bulk
+    # llama.cpp gives the shared V heads of the 70B shapes one step more precision.
+    shared = "attn_v" in name and model.layers == 80 and bulk == "Q4_K"
+    return "Q6_K" if more_bits else "Q5_K" if shared else bulk
 
 
 def _use_more_bits(layer: int, layers: int) -> bool:

@@ -37,9 +37,11 @@ class Target:
 
     @property
     def multiplied_bytes(self) -> int:
-        """Bytes of the matrices and the head: what an engine may hold a second time, repacked."""
+        """Bytes of the matrices, experts and the head: what an engine may hold a second time, repacked."""
         groups = self.facts.get("groups", ())
-        return sum(int(group["size_bytes"]) for group in groups if group["role"] in ("matrix", "head"))
+        return sum(
+            int(group["size_bytes"]) for group in groups if group["role"] in ("matrix", "latent", "expert", "head")
+        )
 
 
 @dataclass(frozen=True, slots=True)

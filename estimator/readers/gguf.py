@@ -1,255 +1,78 @@
-"""Reads what a GGUF file says of itself: the header only, with the standard library only.
-
-GGUF (versions 2 and 3, little endian): magic, version, counts, metadata pairs, tensor infos, then
-the aligned tensor data (specification: docs/gguf.md of ggml). Metadata keys are turned into a Model
-in `_model`; long arrays (token lists) are walked over and only their length is kept.
-"""
+"""Reads what a GGUF model says of itself, in one file or split over several: headers only, standard library only."""
 
 from __future__ import annotations
 
-import mmap
-import struct
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from estimator.errors import UnreadableFile
-from estimator.quants import file_type_name, quant_types_by_id
-from estimator.specs import Model, ModelFile, Tensor
-from estimator.tensors import tensor_bytes, weight_groups
+from estimator.quants import file_type_name
+from estimator.readers.gguf_facts import model_from_facts
+from estimator.readers.gguf_header import Budget, Header, read_header
+from estimator.specs import ModelFile, Tensor
+from estimator.tensors import weight_groups
 
-_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_STRING, _ARRAY = 8, 9
-_KEPT_ENTRIES = 1024
-_DIMENSIONS = 4
-# Architectures whose sliding window llama.cpp honours, and every how many layers one sees everything
-# (llama.cpp: src/models/*.cpp, set_swa_pattern). It ignores the window of `llama` and `phi3` files.
-_WINDOW_PERIODS = {"gemma2": 2, "gemma3": 6}
-# Keys of models whose memory and speed the theory here does not describe.
-_BEYOND_THEORY = {
-    "expert_count": "a mixture of experts",
-    "attention.kv_lora_rank": "multi-head latent attention",
-    "ssm.state_size": "a state-space layer",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Array:
-    """An array of the metadata: its values where they are few numbers, else only its length."""
-
-    length: int
-    values: tuple[Any, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Info:
-    tensor: Tensor
-    offset_bytes: int
-
-
-class _Damaged(Exception):
-    """The header goes on where the file ends, or holds what no header can."""
+# The names that llama-gguf-split gives (llama_split_path).
+_PART_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+_MOST_PARTS = 1000
 
 
 def read_model_file(path: Path) -> ModelFile:
-    """The facts in the header of the GGUF file `path`. Raises UnreadableFile with one line of why."""
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            if size < 24:
-                raise UnreadableFile(f"{path} is {size} bytes, too short for a GGUF file: download or build it again")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-                return _read(path, buffer, size)
-    except _Damaged:
-        raise UnreadableFile(
-            f"{path} ends inside its header, or the header is damaged: download or build it again"
-        ) from None
-    except OSError as error:
-        why = error.strerror or error
-        raise UnreadableFile(f"cannot read {path}: {why}; give the path of a .gguf model file") from error
+    """The facts in the header of the GGUF file `path`, or in those of all parts of the split model that it is of.
 
-
-def _read(path: Path, buffer: mmap.mmap, size: int) -> ModelFile:
-    _check_magic(path, buffer)
-    tensor_count, pair_count = struct.unpack_from("<QQ", buffer, 8)
-    cursor = _Cursor(buffer, size, 24)
-    metadata = {}
-    for _ in range(pair_count):
-        key = cursor.string()
-        metadata[key] = cursor.value(cursor.scalar("<I"))
-    infos = [_info(path, cursor) for _ in range(tensor_count)]
-    alignment = metadata.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment <= 0:
-        raise _Damaged
-    _check_data(path, infos, cursor.at, alignment, size)
-    tensors = tuple(info.tensor for info in infos)
-    model = _model(path, metadata, tensors)
+    Raises UnreadableFile with one line of why.
+    """
+    budget = Budget()
+    headers = _parts(read_header(path, budget), budget)
+    tensors = tuple(tensor for header in headers for tensor in header.tensors)
+    _check_tensors(headers, tensors)
+    metadata = headers[0].metadata
+    found = _PART_NAME.fullmatch(path.name) if len(headers) > 1 else None
+    model = model_from_facts(str(path), found["stem"] if found else path.stem, metadata, tensors)
     groups = weight_groups(tensors, model.tied_embeddings)
+    size = sum(header.size_bytes for header in headers)
     return ModelFile(model, file_type_name(metadata.get("general.file_type")), groups, size)
 
 
-def _check_magic(path: Path, buffer: mmap.mmap) -> None:
-    if buffer[:4] != b"GGUF":
+def _parts(given: Header, budget: Budget) -> tuple[Header, ...]:
+    """The headers of all parts in order; of one file that is whole, its own."""
+    count = given.metadata.get("split.count", 1)
+    if count in (0, 1):
+        return (given,)
+    found = _PART_NAME.fullmatch(given.path.name)
+    if not isinstance(count, int) or count > _MOST_PARTS or found is None or int(found["count"]) != count:
         raise UnreadableFile(
-            f"{path} is not a GGUF file (it starts with {bytes(buffer[:4])!r}): give a .gguf model file"
+            f"{given.path} says that it is one of {count} parts, but is not called NAME-00001-of-0000N.gguf after "
+            "that: name the parts as llama-gguf-split does, or join them with its --merge"
         )
-    (version,) = struct.unpack_from("<I", buffer, 4)
-    if version not in (2, 3):
-        why = "a big-endian file" if version & 0xFFFF == 0 else f"GGUF version {version}"
+    paths = [given.path.with_name(f"{found['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnreadableFile(
-            f"{path} is {why}; only little-endian versions 2 and 3 are read: convert it with llama.cpp"
+            f"{given.path} is one of {count} parts, of which {missing[0]}{more} is not beside it: download the rest"
         )
+    return tuple(_checked_parts(paths, given, count, budget))
 
 
-class _Cursor:
-    """A place in the header that moves on as values are read. Raises _Damaged at the end."""
-
-    def __init__(self, buffer: mmap.mmap, size: int, at: int) -> None:
-        self.buffer, self.size, self.at = buffer, size, at
-
-    def scalar(self, form: str) -> Any:
-        try:
-            (value,) = struct.unpack_from(form, self.buffer, self.at)
-        except struct.error:
-            raise _Damaged from None
-        self.at += struct.calcsize(form)
-        return value
-
-    def string(self) -> str:
-        length = self.scalar("<Q")
-        start = self.at
-        self._skip(length)
-        return self.buffer[start : self.at].decode("utf-8", "replace")
-
-    def value(self, kind: int) -> Any:
-        if kind == _STRING:
-            return self.string()
-        if kind == _ARRAY:
-            return self._array(self.scalar("<I"), self.scalar("<Q"))
-        if kind not in _SCALARS:
-            raise _Damaged
-        return self.scalar(_SCALARS[kind])
-
-    def _array(self, kind: int, length: int) -> _Array:
-        if kind == _STRING:
-            self._skip_strings(length)
-            return _Array(length, None)
-        if kind not in _SCALARS:
-            raise _Damaged
-        start = self.at
-        self._skip(length * struct.calcsize(_SCALARS[kind]))
-        if length > _KEPT_ENTRIES:
-            return _Array(length, None)
-        return _Array(length, struct.unpack_from(f"<{length}{_SCALARS[kind][1]}", self.buffer, start))
-
-    def _skip(self, length: int) -> None:
-        if length > self.size - self.at:
-            raise _Damaged
-        self.at += length
-
-    def _skip_strings(self, count: int) -> None:
-        # A vocabulary has up to 256,000 strings: the loop below is all that is paid for them.
-        length_at, buffer, at = struct.Struct("<Q").unpack_from, self.buffer, self.at
-        try:
-            for _ in range(count):
-                at += 8 + length_at(buffer, at)[0]
-        except struct.error:
-            raise _Damaged from None
-        self._skip(at - self.at)
-
-
-def _info(path: Path, cursor: _Cursor) -> _Info:
-    name = cursor.string()
-    dimensions = cursor.scalar("<I")
-    if not 1 <= dimensions <= _DIMENSIONS:
-        raise UnreadableFile(f"{path} gives tensor {name!r} {dimensions} dimensions: its header is damaged")
-    shape = tuple(cursor.scalar("<Q") for _ in range(dimensions))
-    number = cursor.scalar("<I")
-    if number not in quant_types_by_id() or 0 in shape:
-        raise UnreadableFile(f"{path} gives tensor {name!r} the unknown type {number} or an empty shape {shape}")
-    return _Info(Tensor(name, shape, quant_types_by_id()[number]), cursor.scalar("<Q"))
-
-
-def _check_data(path: Path, infos: list[_Info], header_end: int, alignment: int, size: int) -> None:
-    start = -(-header_end // alignment) * alignment
-    end = max((start + info.offset_bytes + tensor_bytes(info.tensor) for info in infos), default=start)
-    if size < end:
-        raise UnreadableFile(
-            f"{path} is truncated: {end - size:,} of {end:,} bytes are missing; download or build it again"
-        )
-
-
-def _model(path: Path, metadata: dict[str, Any], tensors: tuple[Tensor, ...]) -> Model:
-    facts = _Facts(path, metadata)
-    architecture = facts.architecture
-    facts.refuse_what_is_beyond_theory()
-    names = {tensor.name for tensor in tensors}
-    hidden, heads = facts.number("embedding_length"), facts.number("attention.head_count")
-    key_length = facts.number("attention.key_length", hidden // heads)
-    period = _WINDOW_PERIODS.get(architecture)
-    window = facts.number("attention.sliding_window", 0) if period else 0
-    return Model(
-        names=(path.stem,),
-        title=str(metadata.get("general.name", path.stem)),
-        architecture=architecture,
-        layers=facts.number("block_count"),
-        hidden=hidden,
-        heads=heads,
-        kv_heads=facts.number("attention.head_count_kv", heads),
-        key_length=key_length,
-        value_length=facts.number("attention.value_length", hidden // heads),
-        ffn=facts.number("feed_forward_length"),
-        vocabulary=_vocabulary(metadata, tensors),
-        context_tokens=facts.number("context_length"),
-        tied_embeddings="output.weight" not in names,
-        source=f"GGUF header of {path.name}",
-        parameters=sum(tensor.elements for tensor in tensors if not tensor.name.startswith("rope_")),
-        sliding_window_tokens=window or None,
-        window_period=period if period and window else 1,
-        rope_theta=facts.real("rope.freq_base", 10_000.0),
-        rope_factors="rope_freqs.weight" in names,
-        norm_epsilon=facts.real("attention.layer_norm_rms_epsilon", 1e-5),
-    )
-
-
-class _Facts:
-    """The metadata of one file, asked for by the name without its architecture prefix."""
-
-    def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
-        self.path, self.metadata = path, metadata
-        if metadata.get("split.count", 0) not in (0, 1):
-            raise UnreadableFile(f"{path} is one part of a split model: join the parts with llama-gguf-split --merge")
-        if "general.architecture" not in metadata:
-            raise UnreadableFile(f"{path} does not say its architecture: it is not a language model")
-        self.architecture = str(metadata["general.architecture"])
-
-    def number(self, name: str, default: int | None = None) -> int:
-        """The whole number `name`; the largest where the file gives one a layer."""
-        found = self.metadata.get(f"{self.architecture}.{name}", default)
-        if isinstance(found, _Array):
-            found = max(found.values or (), default=None)
-        if not isinstance(found, int) or (found <= 0 and found != default):
-            key = f"{self.architecture}.{name}"
+def _checked_parts(paths: list[Path], given: Header, count: int, budget: Budget) -> Iterator[Header]:
+    for number, path in enumerate(paths):
+        header = given if path.name == given.path.name else read_header(path, budget)
+        says = header.metadata.get("split.no"), header.metadata.get("split.count")
+        if says != (number, count):
             raise UnreadableFile(
-                f"{self.path} has no usable {key} ({found!r}): it is not a decoder-only language model"
+                f"{path} is not part {number + 1} of {count} by its header ({says[0]!r} of {says[1]!r}, from 0): "
+                "download the parts again"
             )
-        return found
-
-    def real(self, name: str, default: float) -> float:
-        """The number `name`, or `default` where the file does not give one."""
-        found = self.metadata.get(f"{self.architecture}.{name}", default)
-        return float(found) if isinstance(found, float | int) else default
-
-    def refuse_what_is_beyond_theory(self) -> None:
-        for key, what in _BEYOND_THEORY.items():
-            if self.metadata.get(f"{self.architecture}.{key}"):
-                raise UnreadableFile(
-                    f"{self.path} is {what} model, which no formula here describes: choose a dense model"
-                )
+        yield header
 
 
-def _vocabulary(metadata: dict[str, Any], tensors: tuple[Tensor, ...]) -> int:
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    if isinstance(tokens, _Array):
-        return tokens.length
-    return next((tensor.shape[1] for tensor in tensors if tensor.name == "token_embd.weight"), 0)
+def _check_tensors(headers: tuple[Header, ...], tensors: tuple[Tensor, ...]) -> None:
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise UnreadableFile(f"{headers[0].path} names a tensor twice: its header is damaged")
+    meant = headers[0].metadata.get("split.tensors.count", len(tensors))
+    if len(headers) > 1 and meant != len(tensors):
+        raise UnreadableFile(
+            f"the parts of {headers[0].path} hold {len(tensors)} of {meant} tensors: download them again"
+        )

@@ -2,6 +2,7 @@
 
 The laws were found by dry runs of xllamacpp 2026.10.11549 (llama.cpp of late 2026) on CPU over the
 catalogue and a few hundred random shapes; tests/estimator/test_engine.py repeats a grid of them.
+"Elements" are 4-byte floats for one row (token) of a micro-batch.
 """
 
 from __future__ import annotations
@@ -21,28 +22,46 @@ def output_buffer_bytes(model: Model, work: Workload) -> int:
 
 
 def compute_buffer_bytes(model: Model, work: Workload) -> int:
-    """4·n·5·hidden + max(feed-forward, attention, logits) + masks + indices, in bytes.
+    """4·n·max(live·hidden + feed-forward, live·hidden + attention, 5·hidden + logits / n) + masks + indices, in bytes.
 
     n             rows of a micro-batch: min(ubatch, context x sequences), rounded up to a multiple of sequences
-    5·hidden      token embeddings as input and as gathered, residual, norm, projection
-    feed-forward  4·n·3·ffn (up, gate, their product)
-    attention     4·n·queries, queries = heads x key_length; twice that where it exceeds `hidden`, none for the
-                  fused QKV of phi3; with flash attention off also the scores 4·n·cells·heads
-    logits        4·sequences·vocabulary
+    live          5: token embeddings as input and as gathered, residual, norm, projection (see `_live_hidden`)
+    feed-forward  3·ffn (up, gate, their product); of experts see `feed_forward_elements`
+    attention     queries, and without flash attention cells·heads scores; see `attention_elements`
+    logits        sequences·vocabulary
     masks         Σ caches: n·cells x (2 with flash attention, 4 without); two caches with a sliding window
-    indices       Σ caches: 36·n, and without flash attention 8·n·kv_heads·key_length (transposed V)
+    indices       Σ caches: 36·n, and without flash attention 8·n·kv_heads·key_length (transposed V; none with MLA)
 
-    Within 0.02 MiB for every catalogue model, with and without flash attention. Odd shapes (a feed-forward
-    narrower than `hidden`) err by some MiB, mostly to the safe side: there the allocator fills holes.
-    A quantised cache adds < 1 MiB (rotation matrices), left out. Source: dry runs.
+    Within 0.02 MiB for nearly every catalogue model, with and without flash attention; MLA without flash
+    attention is up to 2 MiB over. Odd shapes (a feed-forward narrower than `hidden`) err by some MiB, mostly to
+    the safe side: there the allocator fills holes. A quantised cache adds < 1 MiB (rotation matrices), left out.
+    Source: dry runs.
     """
     rows = micro_batch_rows(work)
+    feed_forward, attention = (live * model.hidden for live in _live_hidden(model))
     widest = max(
-        _FLOAT_BYTES * rows * _LIVE_FFN * model.ffn,
-        _FLOAT_BYTES * rows * _attention_elements_per_row(model, work),
-        _FLOAT_BYTES * work.concurrency * model.vocabulary,
+        rows * (feed_forward + feed_forward_elements(model)),
+        rows * (attention + attention_elements(model, work)),
+        rows * _LIVE_HIDDEN * model.hidden + work.concurrency * model.vocabulary,
     )
-    return _FLOAT_BYTES * rows * _LIVE_HIDDEN * model.hidden + widest + _mask_and_index_bytes(model, work, rows)
+    return _FLOAT_BYTES * widest + _mask_and_index_bytes(model, work, rows)
+
+
+def feed_forward_elements(model: Model) -> int:
+    """The widest feed-forward: dense 3·ffn, without a gate (Falcon) ffn; a mixture of experts, k used:
+
+    3·k·expert_ffn (up, gate, their product), or 2·k·hidden + hidden (what the experts give, weighted, added up),
+    or hidden + 3·shared_ffn (the experts' sum waits while the shared expert works). Source: dry runs.
+    """
+    dense = model.ffn if model.architecture == "falcon" else _LIVE_FFN * model.ffn
+    if not model.expert_layers:
+        return dense
+    mixture = max(
+        _LIVE_FFN * model.experts_used * model.expert_ffn,
+        (2 * model.experts_used + 1) * model.hidden,
+        model.hidden + _LIVE_FFN * model.shared_ffn,
+    )
+    return mixture if model.expert_layers == model.layers else max(dense, mixture)
 
 
 def micro_batch_rows(work: Workload) -> int:
@@ -52,11 +71,25 @@ def micro_batch_rows(work: Workload) -> int:
     return -(-rows // work.concurrency) * work.concurrency
 
 
-def _attention_elements_per_row(model: Model, work: Workload) -> int:
+def attention_elements(model: Model, work: Workload) -> int:
+    """queries = heads x key_length; twice that where it exceeds `hidden`, none for the fused QKV of phi3.
+
+    With latent attention: heads x (query, its absorbed part of kv_lora_rank, its rotated part, both joined).
+    Without flash attention also the scores, cells x heads. Source: dry runs, deepseek2.cpp.
+    """
+    scores = 0 if work.flash_attention else cells_per_sequence(work) * model.heads
+    if model.kv_lora_rank:
+        return scores + model.heads * (model.key_length + 2 * (model.kv_lora_rank + model.rotated))
     queries = model.heads * model.key_length
     copies = 0 if model.architecture == "phi3" else 2 if queries > model.hidden else 1
-    scores = 0 if work.flash_attention else cells_per_sequence(work) * model.heads
     return scores + copies * queries
+
+
+def _live_hidden(model: Model) -> tuple[int, int]:
+    """Rows of `hidden` that live beside the feed-forward and beside attention. Where both read one norm, it stays."""
+    if model.architecture == "falcon":
+        return (5 if model.kv_heads > 1 else 6), 4
+    return (6, 4) if model.architecture == "cohere2" else (_LIVE_HIDDEN, _LIVE_HIDDEN)
 
 
 def _mask_and_index_bytes(model: Model, work: Workload, rows: int) -> int:
@@ -65,5 +98,5 @@ def _mask_and_index_bytes(model: Model, work: Workload, rows: int) -> int:
         cells.append(windowed_cells_per_sequence(model, work))
     if work.flash_attention:
         return rows * (2 * sum(cells) + _INDEX_BYTES_PER_TOKEN * len(cells))
-    transposed = 8 * model.kv_heads * model.key_length + _INDEX_BYTES_PER_TOKEN
-    return rows * (4 * sum(cells) + transposed * len(cells))
+    transposed = 0 if model.kv_lora_rank else 8 * model.kv_heads * model.key_length
+    return rows * (4 * sum(cells) + (transposed + _INDEX_BYTES_PER_TOKEN) * len(cells))

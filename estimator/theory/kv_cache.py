@@ -30,15 +30,20 @@ def windowed_cells_per_sequence(model: Model, work: Workload) -> int:
 def kv_bytes_per_cell(model: Model, kv_type: str = "F16") -> float:
     """Bytes of one position in one layer: kv_heads x (key_length + value_length) x bytes per element.
 
+    With multi-head latent attention one latent serves all heads, and its first part is the value as well:
+    (kv_lora_rank + rope_length) x bytes per element. Source: llama-kv-cache.cpp, deepseek2.cpp (MLA as MQA).
     q8_0 is 34/32 and q4_0 18/32 byte an element. Raises UnknownName for a type that no cache can have.
     """
     if kv_type not in KV_TYPES:
         raise UnknownName(f"no KV cache of type {kv_type!r}: choose one of {', '.join(KV_TYPES)}")
-    return model.kv_heads * (model.key_length + model.value_length) * bytes_per_element(kv_type)
+    elements = model.kv_heads * (model.key_length + model.value_length)
+    if model.kv_lora_rank:
+        elements = model.kv_lora_rank + model.rotated
+    return elements * bytes_per_element(kv_type)
 
 
 def kv_cache_bytes(model: Model, work: Workload) -> int:
-    """Σ layers: kv_heads x (key_length x bytes(K) + value_length x bytes(V)) x cells, for all sequences.
+    """Σ layers: bytes of a cell (`kv_bytes_per_cell`) x cells, for all sequences; windowed layers have fewer.
 
     Exact for xllamacpp's dry run over the test grid. Source: llama-kv-cache.cpp.
     """

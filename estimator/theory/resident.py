@@ -34,10 +34,13 @@ def touched_compute_bytes(model: Model, work: Workload) -> int:
 def scratch_bytes(model: Model, work: Workload) -> float:
     """n x widest x 34/32: the widest input of a matrix product, in blocks of Q8_0 (34 bytes for 32 elements).
 
+    A token's experts are one product: k·expert_ffn (by the source; page maps of such models were not read).
+
     Source: ggml_graph_plan's work size; page maps (2.93 MiB for TinyLlama at 512 rows). Products with k-quants
     take 292/256 instead, 7 % more, which is left out.
     """
-    widest = max(model.ffn, model.hidden, model.heads * model.key_length)
+    dense = model.ffn if model.expert_layers < model.layers else 0
+    widest = max(dense, model.hidden, model.heads * model.key_length, model.experts_used * model.expert_ffn)
     return micro_batch_rows(work) * widest * _QUANTISED_ROW_BYTES
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from estimator.specs import Model, ModelFile, Workload
 from estimator.theory.kv_cache import kv_bytes_per_cell
-from estimator.theory.terms import attended_positions, windowed_layers
-from estimator.theory.weights import bytes_read_per_token, head_flop_per_token, matrix_flop_per_token
+from estimator.theory.terms import attended_positions, attention_lengths, windowed_layers, windowed_positions
+from estimator.theory.weights import bytes_read_per_step, head_flop_per_token, matrix_flop_per_token
 
 
 def attended_cells(model: Model, batch_tokens: int, past_tokens: int) -> int:
@@ -17,16 +17,16 @@ def attended_cells(model: Model, batch_tokens: int, past_tokens: int) -> int:
     windowed = windowed_layers(model)
     cells = (model.layers - windowed) * attended_positions(batch_tokens, past_tokens)
     if windowed:
-        cells += windowed * attended_positions(batch_tokens, past_tokens, model.sliding_window_tokens)
+        cells += windowed * windowed_positions(model, batch_tokens, past_tokens)
     return cells
 
 
 def attention_flop(model: Model, batch_tokens: int, past_tokens: int) -> int:
-    """2 x heads x (key_length + value_length) x positions attended: scores, and their product with the values.
+    """2 x heads x (key + value length) x positions attended: scores, and their product with the values.
 
-    Without windows, and with equal lengths, it is 4·layers·heads·head_dim·(P·T + T(T+1)/2).
+    Without windows, and with equal lengths (`attention_lengths`), it is 4·layers·heads·head_dim·(P·T + T(T+1)/2).
     """
-    return 2 * model.heads * (model.key_length + model.value_length) * attended_cells(model, batch_tokens, past_tokens)
+    return 2 * model.heads * sum(attention_lengths(model)) * attended_cells(model, batch_tokens, past_tokens)
 
 
 def prefill_flop(file: ModelFile, work: Workload) -> int:
@@ -41,7 +41,7 @@ def prefill_flop(file: ModelFile, work: Workload) -> int:
 def prefill_time_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float, compute_flop_per_s: float) -> float:
     """Σ over micro-batches: max(FLOP / compute, bytes / bandwidth), in seconds, for one prompt.
 
-    bytes of a micro-batch = matrices + KV cache up to its end; the head once, with the last micro-batch.
+    bytes of a micro-batch = matrices and touched experts + KV cache up to its end; the head once, with the last.
     """
     model, total, done = file.model, 0.0, 0
     cell_bytes = kv_bytes_per_cell(model, work.kv_type)
@@ -52,7 +52,7 @@ def prefill_time_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float
         done += batch
         last = done == work.prompt_tokens
         flop = matrix_flop_per_token(file) * batch + attention_flop(model, batch, past)
-        read = bytes_read_per_token(file) - head_bytes + attended_cells(model, 1, past + batch - 1) * cell_bytes
+        read = bytes_read_per_step(file, batch) - head_bytes + attended_cells(model, 1, past + batch - 1) * cell_bytes
         if last:
             flop, read = flop + head_flop_per_token(file), read + head_bytes
         total += max(flop / compute_flop_per_s, read / bandwidth_bytes_per_s)
@@ -60,9 +60,9 @@ def prefill_time_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float
 
 
 def decode_bytes(file: ModelFile, work: Workload, context_tokens: int) -> float:
-    """Bytes of one decode step at `context_tokens`: weights once + concurrency x KV(context)."""
+    """Bytes of one decode step at `context_tokens`: weights once (touched experts) + concurrency x KV(context)."""
     kv_bytes = attended_cells(file.model, 1, context_tokens - 1) * kv_bytes_per_cell(file.model, work.kv_type)
-    return bytes_read_per_token(file) + work.concurrency * kv_bytes
+    return bytes_read_per_step(file, work.concurrency) + work.concurrency * kv_bytes
 
 
 def decode_flop(file: ModelFile, work: Workload, context_tokens: int) -> int:

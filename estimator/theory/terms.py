@@ -14,10 +14,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from estimator.specs import Model, ModelFile, Workload
+from estimator.theory.weights import MATRIX_ROLES, flop_per_row, read_bytes
 
 TILE = 64
 # llama.cpp's CPU kernels multiply 16 rows of a batch at once and the rest in fours and ones, which is slower.
 ROW_BLOCK = 16
+# Architectures whose windows are chunks: a position sees its own chunk only.
+CHUNKED = ("llama4",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,19 @@ def step_terms(file: ModelFile, batch_tokens: int, past_tokens: int, *, output: 
 
     weights.T        bytes of T                      (matrices for a batch of one; the head if `output`)
     matmul.T         2 x elements of T x rows        (matrices for a larger batch, its full blocks of 16 rows), FLOP
+                     of experts only the share that a token uses, in both
     matmul_rest.T    the same for the rows after the last full block
     attention.*      see `_attention_terms`
     vector           layers x hidden x batch;  layer: layers;  step: 1
     """
     terms: defaultdict[str, float] = defaultdict(float)
     for group in file.groups:
-        if group.role == "matrix" and batch_tokens > 1:
-            rest = batch_tokens % ROW_BLOCK
-            terms[f"matmul.{group.quant_type}"] += 2 * group.elements * (batch_tokens - rest)
-            terms[f"matmul_rest.{group.quant_type}"] += 2 * group.elements * rest
-        elif group.role == "matrix" or (group.role == "head" and output):
-            terms[f"weights.{group.quant_type}"] += group.size_bytes
+        if group.role in MATRIX_ROLES and batch_tokens > 1:
+            rest, flop = batch_tokens % ROW_BLOCK, flop_per_row(group, file.model)
+            terms[f"matmul.{group.quant_type}"] += flop * (batch_tokens - rest)
+            terms[f"matmul_rest.{group.quant_type}"] += flop * rest
+        elif group.role in MATRIX_ROLES or (group.role == "head" and output):
+            terms[f"weights.{group.quant_type}"] += read_bytes(group, file.model, 1)
     model = file.model
     fixed = {"vector": float(model.layers * model.hidden * batch_tokens), "layer": float(model.layers), "step": 1.0}
     return {
@@ -129,12 +133,46 @@ def attended_positions(batch_tokens: int, past_tokens: int, window_tokens: int |
     return attended_positions(growing, past_tokens) + (batch_tokens - growing) * window_tokens
 
 
-def attention_tiles(batch_tokens: int, past_tokens: int, window_tokens: int | None = None) -> int:
+def chunked_positions(batch_tokens: int, past_tokens: int, chunk_tokens: int) -> int:
+    """Σ over positions p of the batch: p mod chunk + 1, since a chunk sees nothing of those before it (Llama 4)."""
+
+    def up_to(end: int) -> int:
+        chunks, rest = divmod(end, chunk_tokens)
+        return chunks * (chunk_tokens * (chunk_tokens + 1) // 2) + rest * (rest + 1) // 2
+
+    return up_to(past_tokens + batch_tokens) - up_to(past_tokens)
+
+
+def windowed_positions(model: Model, batch_tokens: int, past_tokens: int) -> int:
+    """Positions that the batch's queries attend to in a layer with a window, or with chunks, per head."""
+    window = model.sliding_window_tokens or 0
+    if model.architecture in CHUNKED:
+        return chunked_positions(batch_tokens, past_tokens, window)
+    return attended_positions(batch_tokens, past_tokens, window)
+
+
+def attention_lengths(model: Model) -> tuple[int, int]:
+    """Elements of the key and of the value that a query meets, per head.
+
+    With latent attention all heads meet the latent itself (kv_lora_rank + rope_length, and its kv_lora_rank): the
+    engine multiplies the queries, not the cache, with what would unpack it. Source: deepseek2.cpp.
+    """
+    if model.kv_lora_rank:
+        return model.kv_lora_rank + model.rotated, model.kv_lora_rank
+    return model.key_length, model.value_length
+
+
+def attention_tiles(
+    batch_tokens: int, past_tokens: int, window_tokens: int | None = None, *, chunked: bool = False
+) -> int:
     """Tiles of 64 queries x 64 positions with at least one pair that is not masked, per head."""
     tiles = 0
     for first in range(0, batch_tokens, TILE):
         end = past_tokens + min(first + TILE, batch_tokens)
-        begin = 0 if window_tokens is None else max(0, past_tokens + first + 1 - window_tokens)
+        begin = 0
+        if window_tokens is not None:
+            at = past_tokens + first
+            begin = at // window_tokens * window_tokens if chunked else max(0, at + 1 - window_tokens)
         tiles += -(-end // TILE) - begin // TILE
     return tiles
 
@@ -152,8 +190,9 @@ def _attention_terms(model: Model, batch_tokens: int, past_tokens: int) -> dict[
     windowed = windowed_layers(model)
     tiles = (model.layers - windowed) * attention_tiles(batch_tokens, past_tokens)
     if windowed:
-        tiles += windowed * attention_tiles(batch_tokens, past_tokens, model.sliding_window_tokens)
-    flop_per_tile = TILE * TILE * 2 * (model.key_length + model.value_length)
+        chunked = model.architecture in CHUNKED
+        tiles += windowed * attention_tiles(batch_tokens, past_tokens, model.sliding_window_tokens, chunked=chunked)
+    flop_per_tile = TILE * TILE * 2 * sum(attention_lengths(model))
     return {"attention.tiled_flop": float(model.heads * tiles * flop_per_tile)}
 
 
@@ -161,9 +200,9 @@ def _row_terms(kernel: str, model: Model, queries: int, past_tokens: int) -> dic
     windowed = windowed_layers(model)
     positions = (model.layers - windowed) * attended_positions(queries, past_tokens)
     if windowed:
-        positions += windowed * attended_positions(queries, past_tokens, model.sliding_window_tokens)
+        positions += windowed * windowed_positions(model, queries, past_tokens)
     scores = model.heads * positions
     return {
         f"attention.{kernel}": float(scores),
-        f"attention.{kernel}_flop": float(scores * 2 * (model.key_length + model.value_length)),
+        f"attention.{kernel}_flop": float(scores * 2 * sum(attention_lengths(model))),
     }

@@ -25,6 +25,7 @@ _PRECISION = {
     "Q4_0": "INT4",
     "Q4_K_S": "INT4",
     "Q4_K_M": "INT4",
+    "MXFP4_MOE": "INT4",
 }
 
 

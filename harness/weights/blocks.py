@@ -29,6 +29,8 @@ _SCALES: dict[str, tuple[tuple[int, float], ...]] = {
     "Q5_K": ((0, 0.00007), (2, 0.001085)),
     "Q6_K": ((208, 0.000117),),
 }
+# MXFP4's shared exponent: 2^(120 - 127) times ±{0 .. 6}, of deviation 2.9.
+_MXFP4_EXPONENT = 120
 # Q6_K's sixteen 8-bit scales stand at these bytes; five random bits less 16 keep them small.
 _Q6_K_SCALES = slice(192, 208)
 
@@ -38,17 +40,26 @@ def random_blocks(quant_type: str, count: int, rng: np.random.Generator) -> Bloc
     size = block_bytes(quant_type)
     if quant_type in _PLAIN:
         return _PLAIN[quant_type](count * block_elements(quant_type), rng).view(np.uint8).reshape(count, size)
-    if quant_type not in _SCALES:
-        raise HarnessError(
-            f"weight-free blocks of type {quant_type} cannot be made: known are {', '.join([*_PLAIN, *_SCALES])}"
-        )
+    if quant_type not in _SCALES and quant_type != "MXFP4":
+        known = ", ".join([*_PLAIN, *_SCALES, "MXFP4"])
+        raise HarnessError(f"weight-free blocks of type {quant_type} cannot be made: known are {known}")
     words = rng.integers(0, 2**64, size=-(-count * size // 8), dtype=np.uint64)
     blocks: Blocks = words.view(np.uint8)[: count * size].reshape(count, size)
     if quant_type == "Q6_K":
         blocks[:, _Q6_K_SCALES] = (blocks[:, _Q6_K_SCALES] & 0x1F) - np.uint8(16)
-    for offset, value in _SCALES[quant_type]:
+    if quant_type == "MXFP4":
+        blocks[:, 0] = _MXFP4_EXPONENT
+    for offset, value in _SCALES.get(quant_type, ()):
         blocks[:, offset : offset + 2] = np.frombuffer(np.float16(value).tobytes(), dtype=np.uint8)
     return blocks
+
+
+def random_floats(count: int, rng: np.random.Generator) -> Blocks:
+    """`count` F32 values of mean 0 and deviation 0.02, as a (count, 4) array: a router that chooses all experts alike.
+
+    With ones, as norms have them, every token would choose the same experts, and a run would read too few.
+    """
+    return (0.02 * rng.standard_normal(count, dtype=np.float32)).view(np.uint8).reshape(count, 4)
 
 
 def _random_f16(elements: int, rng: np.random.Generator) -> NDArray[Any]:

@@ -6,18 +6,20 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 
+from estimator.metadata import gguf_metadata
 from estimator.quants import block_bytes, block_elements
 from estimator.specs import Model, Tensor
 from estimator.tensors import model_tensors, tensor_bytes
-from harness.weights.blocks import random_blocks
+from harness.weights.blocks import random_blocks, random_floats
 from harness.weights.vocabulary import BEGIN_ID, END_ID, FIRST_WORD_ID, vocabulary
 
 _PIECE_BYTES = 16 * 2**20
-_FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
+_FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "MXFP4_MOE": 38}
 
 Progress = Callable[[int], None]
 
@@ -82,10 +84,12 @@ def _pieces(tensor: Tensor, head: bool, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.Generator(np.random.SFC64(int.from_bytes(digest[:8], "little")))
     size = block_bytes(tensor.quant_type)
     row_blocks = tensor.shape[0] // block_elements(tensor.quant_type)
+    router = tensor.name.endswith("ffn_gate_inp.weight")
     zero_blocks = FIRST_WORD_ID * row_blocks if head else 0
     left, per_piece = tensor_bytes(tensor) // size, _PIECE_BYTES // size
     while left:
-        blocks = random_blocks(tensor.quant_type, min(left, per_piece), rng)
+        count = min(left, per_piece)
+        blocks = random_floats(count, rng) if router else random_blocks(tensor.quant_type, count, rng)
         blocks[:zero_blocks] = 0
         zero_blocks = max(0, zero_blocks - len(blocks))
         left -= len(blocks)
@@ -96,22 +100,13 @@ def _write_metadata(writer: gguf.GGUFWriter, model: Model, mixture: str, seed: i
     writer.add_name(f"{model.title} (weight-free, seed {seed})")
     writer.add_file_type(_FILE_TYPES[mixture])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_context_length(model.context_tokens)
-    writer.add_embedding_length(model.hidden)
-    writer.add_block_count(model.layers)
-    writer.add_feed_forward_length(model.ffn)
-    writer.add_head_count(model.heads)
-    writer.add_head_count_kv(model.kv_heads)
-    writer.add_key_length(model.key_length)
-    writer.add_value_length(model.value_length)
-    writer.add_rope_dimension_count(model.key_length)
-    writer.add_rope_freq_base(model.rope_theta)
-    writer.add_layer_norm_rms_eps(model.norm_epsilon)
-    if model.sliding_window_tokens:
-        writer.add_sliding_window(model.sliding_window_tokens)
-    if model.architecture == "gemma2":
-        writer.add_attn_logit_softcapping(50.0)
-        writer.add_final_logit_softcapping(30.0)
+    add: dict[type, Callable[[str, Any], None]] = {
+        bool: writer.add_bool,
+        int: writer.add_uint32,
+        float: writer.add_float32,
+    }
+    for key, value in gguf_metadata(model).items():
+        add[type(value)](key, value)
     tokens, scores, types = vocabulary(model.vocabulary)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)

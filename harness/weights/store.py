@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import platformdirs
@@ -19,6 +19,8 @@ from estimator.tensors import model_tensors, tensor_bytes
 from harness.errors import HarnessError, NotEnoughRoom
 from harness.weights.build import BUILDER_VERSION, Progress, write_header, write_model
 
+# A field that a model leaves at its default is no part of a file's key, so that a new field orphans no file.
+_DEFAULTS = {field.name: field.default for field in fields(Model)}
 _SPARE_BYTES = 256 * 2**20
 _HEADER_ALLOWANCE_BYTES = 32 * 2**20
 
@@ -37,7 +39,8 @@ class Store:
 
     def path(self, model: Model, mixture: str, seed: int = 1) -> Path:
         """Where the file of this model, mixture and seed is or would be. The key changes with its contents."""
-        contents = json.dumps([BUILDER_VERSION, asdict(model), mixture, seed], sort_keys=True)
+        stated = {name: value for name, value in asdict(model).items() if value != _DEFAULTS[name]}
+        contents = json.dumps([BUILDER_VERSION, stated, mixture, seed], sort_keys=True)
         key = hashlib.sha256(contents.encode()).hexdigest()[:12]
         return self.folder / f"{model.name.replace(':', '-')}-{mixture}-{key}.gguf"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 
+from estimator.metadata import gguf_metadata
 from estimator.specs import Model
 from estimator.tensors import model_tensors, tensor_bytes
 
@@ -36,24 +39,19 @@ def write_header_only(path: Path, model: Model, mixture: str) -> None:
 
 
 def _add_metadata(writer: gguf.GGUFWriter, model: Model, mixture: str) -> None:
-    names = {"F16": "MOSTLY_F16", "Q8_0": "MOSTLY_Q8_0"}
-    writer.add_file_type(int(gguf.LlamaFileType[names.get(mixture, f"MOSTLY_{mixture}")]))
-    writer.add_context_length(model.context_tokens)
-    writer.add_embedding_length(model.hidden)
-    writer.add_block_count(model.layers)
-    writer.add_feed_forward_length(model.ffn)
-    writer.add_head_count(model.heads)
-    writer.add_head_count_kv(model.kv_heads)
-    writer.add_key_length(model.key_length)
-    writer.add_value_length(model.value_length)
-    writer.add_rope_dimension_count(model.key_length)
-    writer.add_rope_freq_base(model.rope_theta)
-    writer.add_layer_norm_rms_eps(model.norm_epsilon)
-    if model.sliding_window_tokens:
-        writer.add_sliding_window(model.sliding_window_tokens)
-    if model.architecture == "gemma2":
-        writer.add_attn_logit_softcapping(50.0)
-        writer.add_final_logit_softcapping(30.0)
+    writer.add_file_type(int(gguf.LlamaFileType[f"MOSTLY_{mixture}"]))
+    add_metadata(writer, model)
     # No token list: the engine then takes the size of the vocabulary from here, and loads in milliseconds.
     writer.add_tokenizer_model("none")
     writer.add_vocab_size(model.vocabulary)
+
+
+def add_metadata(writer: gguf.GGUFWriter, model: Model) -> None:
+    """The model's shape, as the weight-free builder writes it."""
+    for key, value in gguf_metadata(model).items():
+        kinds: dict[type, Callable[[str, Any], None]] = {
+            bool: writer.add_bool,
+            int: writer.add_uint32,
+            float: writer.add_float32,
+        }
+        kinds[type(value)](key, value)

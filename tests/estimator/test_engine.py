@@ -21,12 +21,16 @@ from estimator.theory.memory import MemoryNeed, memory_need
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
 from tests.estimator.dry_run import MIB, Options, dry_runs
 from tests.estimator.header_only import write_header_only
+from tests.estimator.tiny import tiny_models
 
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(importlib.util.find_spec("xllamacpp") is None, reason="the embedded engine is not installed"),
 ]
 
+_MIXTURES_OF_EXPERTS = ("mixtral", "qwen3:30b", "gpt-oss", "deepseek-v2", "deepseek-v3", "llama4:scout")
+# Architectures whose compute buffer the theory gives to the last index.
+_EXACT = ("qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3")
 # The engine prints hundredths of a MiB; a sliding-window model prints two caches.
 PRINTED = 0.011 * MIB
 
@@ -64,14 +68,14 @@ def _works() -> Iterator[Workload]:
 
 
 def _grid() -> list[Case]:
-    """Two workloads of the cycle for each catalogue model and mixture: every pairing of options occurs many times."""
-    pairs = [(model, mixture) for model in models() for mixture in MIXTURES for _ in range(2)]
+    """A workload of the cycle for each catalogue model and mixture: every pairing of options occurs many times."""
+    pairs = [(model, mixture) for model in models() for mixture in MIXTURES]
     grid = [Case(model, mixture, work) for (model, mixture), work in zip(pairs, _works(), strict=False)]
     cached = Workload(1, 1, context_tokens=4096)
     grid += [Case(model, "Q8_0", replace(cached, kv_type=kind)) for model in models() for kind in ("Q8_0", "Q4_0")]
     grid += [
         Case(model, "Q8_0", replace(cached, ubatch_tokens=ubatch, context_tokens=context))
-        for model in (find_model("gemma2:2b"), find_model("phi3:mini"), find_model("qwen2.5:7b"))
+        for model in map(find_model, ("gemma2:2b", "phi3:mini", "qwen2.5:7b", "gemma3:4b", *_MIXTURES_OF_EXPERTS))
         for ubatch, context in ((64, 300), (128, 8192), (1024, 1000), (2048, 8192))
     ]
     return grid
@@ -79,10 +83,10 @@ def _grid() -> list[Case]:
 
 def test_cache_and_buffers_are_those_of_the_dry_run_over_a_grid(tmp_path: Path) -> None:
     grid = _grid()
-    assert len(grid) >= 200
+    assert len(grid) >= 700
     answers = dry_runs([case.options(tmp_path, alloc=False) for case in grid])
     assert [case for case, answer in zip(grid, answers, strict=True) if "compute" not in answer] == []
-    worst = {"kv": 0.0, "output": 0.0, "compute": 0.0, "compute share of total": 0.0}
+    worst = dict.fromkeys(("kv", "output", "compute", "compute of exact ones", "compute share of total"), 0.0)
     for case, answer in zip(grid, answers, strict=True):
         need = case.need()
         compute_error = abs(need.compute_bytes - answer["compute"])
@@ -90,41 +94,20 @@ def test_cache_and_buffers_are_those_of_the_dry_run_over_a_grid(tmp_path: Path) 
             "kv": abs(need.kv_cache_bytes - answer["kv"]),
             "output": abs(need.output_bytes - answer["output"]),
             "compute": compute_error,
+            "compute of exact ones": compute_error if case.model.architecture in _EXACT else 0.0,
             "compute share of total": compute_error / need.total_bytes,
         }
         worst = {name: max(worst[name], error) for name, error in errors.items()}
     print(f"\n{len(grid)} dry runs; worst errors in bytes: {worst}")  # noqa: T201
     assert worst["kv"] <= PRINTED
     assert worst["output"] <= PRINTED
-    assert worst["compute"] <= MIB
-    assert worst["compute share of total"] <= 0.01
+    assert worst["compute of exact ones"] <= MIB
+    assert worst["compute share of total"] <= 0.005
 
 
 def _tiny_cases() -> list[Case]:
     work = Workload(1, 1, context_tokens=512)
-    shapes = {
-        "llama": {"hidden": 512, "heads": 8, "kv_heads": 2, "key_length": 64, "value_length": 64, "ffn": 1536},
-        "qwen2": {"hidden": 320, "heads": 5, "kv_heads": 5, "key_length": 64, "value_length": 64, "ffn": 1024},
-        "gemma2": {"hidden": 512, "heads": 4, "kv_heads": 2, "key_length": 256, "value_length": 256, "ffn": 2048},
-        "phi3": {"hidden": 512, "heads": 8, "kv_heads": 8, "key_length": 64, "value_length": 64, "ffn": 1536},
-    }
-    origin = {"llama": "mistral:7b", "qwen2": "qwen2.5:7b", "gemma2": "gemma2:2b", "phi3": "phi3:mini"}
-    return [
-        Case(
-            replace(
-                find_model(origin[architecture]),
-                names=(f"{architecture}-{tied}",),
-                layers=4,
-                vocabulary=4096,
-                tied_embeddings=tied,
-                **shape,  # type: ignore[arg-type]
-            ),
-            mixture,
-            work,
-        )
-        for (architecture, shape), tied, mixture in product(shapes.items(), (True, False), MIXTURES)
-        if tied or architecture != "gemma2"
-    ]
+    return [Case(model, mixture, work) for model, mixture in product(tiny_models(), MIXTURES)]
 
 
 def test_weights_and_repacked_copies_are_those_of_a_real_start(tmp_path: Path) -> None:

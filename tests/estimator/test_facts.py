@@ -47,7 +47,9 @@ def test_a_field_of_the_wrong_type_is_named(layers: object) -> None:
 def test_a_role_that_does_not_exist_is_refused() -> None:
     facts = _facts()
     facts["groups"][0]["role"] = "soul"
-    with pytest.raises(UnreadableFile, match=r"groups\[0\]\.role must be one of embedding, head, matrix, vector"):
+    with pytest.raises(
+        UnreadableFile, match=r"groups\[0\]\.role must be one of embedding, head, matrix, latent, expert, vector"
+    ):
         model_file_from_facts(facts)
 
 

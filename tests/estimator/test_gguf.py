@@ -88,9 +88,12 @@ def test_a_window_that_the_engine_ignores_is_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("add", "message"),
     [
-        (lambda writer: writer.add_expert_count(8), "mixture of experts"),
-        (lambda writer: writer.add_kv_lora_rank(512), "latent attention"),
-        (lambda writer: writer.add_uint16("split.count", 2), "one part of a split model"),
+        (lambda writer: writer.add_ssm_state_size(16), "is a state-space model, which no formula here describes"),
+        (lambda writer: writer.add_expert_count(8), r"no usable llama\.expert_used_count"),
+        (lambda writer: _add_experts(writer, 8, 9), "uses 9 of 8 experts"),
+        (lambda writer: writer.add_block_count(2**32 - 1), "claims 4,294,967,295 layers"),
+        (lambda writer: writer.add_sliding_window_pattern([True, True, False, False]), "pattern of windowed layers"),
+        (lambda writer: writer.add_uint16("split.count", 2), "one of 2 parts, but is not called"),
     ],
 )
 def test_a_model_that_no_formula_describes_is_refused(
@@ -163,6 +166,11 @@ def test_a_damaged_header_is_read_or_refused_but_never_crashes(
     path.write_bytes(damaged)
     with pytest.raises(UnreadableFile):  # at the least, the data is missing
         read_model_file(path)
+
+
+def _add_experts(writer: gguf.GGUFWriter, experts: int, used: int) -> None:
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(used)
 
 
 def _write(path: Path, add: Callable[[gguf.GGUFWriter], object]) -> None:

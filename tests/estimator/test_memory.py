@@ -16,7 +16,7 @@ from estimator.theory.kv_cache import cells_per_sequence, kv_bytes_per_cell, kv_
 from estimator.theory.memory import MemoryNeed, memory_need
 from estimator.theory.weights import (
     X86_AVX2_REPACKED_TYPES,
-    bytes_read_per_token,
+    bytes_read_per_step,
     head_flop_per_token,
     mapped_bytes,
     matrix_flop_per_token,
@@ -30,7 +30,7 @@ GEMMA = find_model("gemma2:2b")
 
 
 def test_a_token_reads_and_multiplies_matrices_and_head() -> None:
-    assert bytes_read_per_token(FILE) == 562_500 + 82_031 + 210_000
+    assert bytes_read_per_step(FILE) == 562_500 + 82_031 + 210_000
     assert matrix_flop_per_token(FILE) == 2 * 1_100_000
     assert head_flop_per_token(FILE) == 2 * 256_000
 
@@ -129,7 +129,7 @@ def test_one_more_sequence_never_needs_less_memory(model: Model, context: int, s
 def test_a_smaller_weight_type_never_has_a_larger_file(model: Model) -> None:
     sizes = [model_file(model, mixture).weight_bytes for mixture in ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")]
     assert sizes == sorted(sizes, reverse=True)
-    assert set(MIXTURES) == {"F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"}
+    assert set(MIXTURES) == {"F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "MXFP4_MOE"}
 
 
 NEED = MemoryNeed(

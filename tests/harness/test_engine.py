@@ -29,6 +29,7 @@ from harness.weights.store import Store
 from harness.wire.raw import Wire
 from harness.wire.streams import Told, llamacpp_stream, told
 from harness.wire.tap import tapped
+from tests.estimator.tiny import tiny_model
 from tests.harness.making import counted, ran
 from tests.harness.test_weights import TINY
 
@@ -101,6 +102,26 @@ def ask(tiny: Path, log: Path, tokens: int) -> Told:
             return told(tap, llamacpp_stream)
 
     return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("origin", "mixture"),
+    [
+        ("mixtral", "Q4_K_M"),
+        ("qwen3:30b", "Q4_0"),
+        ("gpt-oss", "MXFP4_MOE"),
+        ("llama4:maverick", "Q8_0"),
+        ("deepseek-v2", "Q4_K_M"),
+        ("deepseek-v3", "Q6_K"),
+        ("gemma3:4b", "Q4_K_M"),
+        ("falcon:40b", "Q8_0"),
+        ("command-r7b", "Q4_0"),
+    ],
+)
+def test_a_tiny_file_of_every_family_is_loaded_and_answers(origin: str, mixture: str, tmp_path: Path) -> None:
+    path = tmp_path / "family.gguf"
+    write_model(path, tiny_model(origin, tied=origin in ("gemma3:4b", "command-r7b")), mixture, seed=1)
+    assert ask(path, tmp_path / "log", tokens=20).usage.output_tokens == 20
 
 
 def test_greedy_decoding_of_random_weights_never_ends_early_and_streams_every_token(tiny: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from harness.weights.blocks import random_blocks
 from harness.weights.build import write_header, write_model
 from harness.weights.store import Store
 from harness.weights.vocabulary import END_ID, FIRST_WORD_ID, SPACE, vocabulary
+from tests.estimator.tiny import tiny_model
 
 TINY = Model(
     names=("tiny",), title="Tiny", architecture="llama", layers=8, hidden=256, heads=4, kv_heads=2, key_length=64,
@@ -24,7 +25,7 @@ TINY = Model(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("quant_type", ["Q4_0", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "F16"])
+@pytest.mark.parametrize("quant_type", ["Q4_0", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K", "MXFP4", "F16"])
 def test_random_blocks_are_finite_and_centred_and_of_the_size_of_weights(quant_type: str) -> None:
     blocks = random_blocks(quant_type, 2000, np.random.default_rng(1))
     values = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[quant_type])
@@ -51,6 +52,14 @@ def test_the_header_says_what_the_catalogue_says(tmp_path: Path) -> None:
     assert read.quant == "Q4_K_M"
     for field in ("layers", "hidden", "heads", "kv_heads", "key_length", "value_length", "ffn", "vocabulary"):
         assert getattr(read.model, field) == getattr(TINY, field), field
+
+
+def test_a_router_is_random_so_that_tokens_choose_different_experts(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.gguf"
+    write_model(path, tiny_model("mixtral", tied=False), "Q4_K_M", seed=1)
+    router = next(t for t in gguf.GGUFReader(path).tensors if t.name == "blk.0.ffn_gate_inp.weight")
+    assert router.data.shape == (8, 512)
+    assert 0.019 < float(router.data.std()) < 0.021
 
 
 def test_two_seeds_differ_in_values_and_not_in_size(tmp_path: Path) -> None:
