@@ -1,0 +1,63 @@
+"""Text of records as HTML: whatever a server or a journal said is shown as it stands and never taken for markup."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+UNKNOWN = "unknown"
+_CHART_LABEL = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Html:
+    """Text that is markup already."""
+
+    markup: str
+
+
+Content = str | Html
+
+
+def markup(content: Content) -> str:
+    """The content as markup: plain text is escaped."""
+    return content.markup if isinstance(content, Html) else html.escape(content)
+
+
+def chart_label(text: str) -> str:
+    """Text for inside a chart, whose library reads some tags: shortened and escaped."""
+    line = " ".join(text.split())
+    return html.escape(line if len(line) <= _CHART_LABEL else line[: _CHART_LABEL - 1] + "…")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], kind: str = "") -> Html:
+    """A table; `kind` is its class."""
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
+    body = "\n".join("<tr>" + "".join(f"<td>{markup(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return Html(
+        f'<div class="wide"><table class="{html.escape(kind)}"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def facts(pairs: Iterable[tuple[str, Content]]) -> Html:
+    """Names with what is known under each."""
+    rows = "\n".join(f"<dt>{html.escape(name)}</dt><dd>{markup(value)}</dd>" for name, value in pairs)
+    return Html(f"<dl>\n{rows}\n</dl>")
+
+
+def sentences(lines: Iterable[str], kind: str = "") -> Html:
+    """A list of sentences; nothing where there are none."""
+    items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return Html(f'<ul class="{html.escape(kind)}">\n{items}\n</ul>' if items else "")
+
+
+def joined(parts: Iterable[Content]) -> Html:
+    """Parts one below the other."""
+    return Html("\n".join(markup(part) for part in parts))
+
+
+def swatch(colour: str) -> Html:
+    """A patch of a cell's colour. `colour` is one of ours."""
+    return Html(f'<span class="swatch" style="background:{colour}"></span>')
