@@ -10,7 +10,7 @@ from typing import Any
 from harness.metrics import tpot_s, ttft_s
 from harness.page.instants import Axis
 from harness.page.markup import UNKNOWN, chart_label
-from harness.page.names import FAILURE, Figure, Names, lane_name, lane_of
+from harness.page.names import FAILURE, Figure, Lane, Names, lane_name, lane_of
 from harness.page.thinning import BARS, step
 from harness.record import Cell, Record, Request
 
@@ -38,12 +38,15 @@ def bars_of(record: Record, axis: Axis, names: Names) -> Bars:
     """A row for each stream of each lane; requests that overlap in time stand in rows of their own."""
     found = Bars()
     placed: list[_Placed] = []
+    loading: list[Figure] = []
     for lane in names.lanes:
         requests = [request for request in record.requests if lane_of(request.cell) == lane]
         if not requests:
             continue
         here, used = _placed(requests, axis, found.rows)
         placed += here
+        if (loads := _loads(record, lane, axis, found.rows)) is not None:
+            loading.append(loads)
         found.marks.append((found.rows + (used - 1) / 2, names.lane(lane)))
         found.rows += used
     shown = _thinned(placed, found)
@@ -51,6 +54,7 @@ def bars_of(record: Record, axis: Axis, names: Names) -> Bars:
     for entry in shown:
         cells.setdefault(entry.request.cell, []).append(entry)
     found.traces = [_trace(entries, names.colour(cell), names) for cell, entries in cells.items()]
+    found.traces += loading
     if failed := [entry for entry in shown if entry.request.error is not None]:
         found.traces.append(_failures(failed, names))
     return found
@@ -85,7 +89,8 @@ def _thinned(placed: list[_Placed], found: Bars) -> list[_Placed]:
     kept = ordinary[::every]
     rare = [e for e in ordinary if e.request.error is not None or e.request.phase != "counted"]
     again = step(len(rare), BARS // 3)
-    kept += [entry for entry in rare[::again] if entry not in kept] if rare else []
+    chosen = {id(entry) for entry in kept}
+    kept += [entry for entry in rare[::again] if id(entry) not in chosen]
     scope = "all" if again == 1 else f"every {again}th"
     found.left_out.append(
         f"the timeline draws {len(kept):,} of {len(placed):,} requests: every {every}th in order of sending, and "
@@ -125,6 +130,27 @@ def _bars(entry: _Placed) -> list[tuple[float, float, int, bool]]:
     if entry.first_s is None:
         return [(entry.sent_s, entry.ended_s, entry.row, True)]
     return [(entry.sent_s, entry.first_s, entry.row, True), (entry.first_s, entry.ended_s, entry.row, False)]
+
+
+def _loads(record: Record, lane: Lane, axis: Axis, row: int) -> Figure | None:
+    """The times in which engines of a lane loaded their models, in the lane's first row."""
+    spans = [(axis.seconds(s.subject_id, s.started_ns), axis.seconds(s.subject_id, s.ready_ns))
+             for s in record.subjects if lane_of(s) == lane]  # fmt: skip
+    known = [(begin, end) for begin, end in spans if begin is not None and end is not None]
+    if not known:
+        return None
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "base": [begin for begin, _ in known],
+        "x": [round(end - begin, 4) for begin, end in known],
+        "y": [row] * len(known),
+        "width": 0.4,
+        "marker": {"color": "#bbbbbb"},
+        "hovertext": [f"loading took {end - begin:.1f} s" for begin, end in known],
+        "hoverinfo": "text",
+        "showlegend": False,
+    }
 
 
 def _failures(entries: list[_Placed], names: Names) -> Figure:

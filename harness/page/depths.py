@@ -30,7 +30,7 @@ def depths(rows: Sequence[Row], names: Names) -> Chart | None:
     traces = [_series(group, place, key, names) for place, (key, group) in enumerate(groups.items())]
     layout: dict[str, Any] = {
         "height": 380,
-        "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 36, "b": 50},
         "hovermode": "closest",
         "showlegend": len(groups) > 1,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
@@ -42,7 +42,7 @@ def depths(rows: Sequence[Row], names: Names) -> Chart | None:
         "depths",
         "Decode against context",
         "Median TPOT of each cell, in its colour, over depth + prompt + half of the output; whiskers are the 95 % "
-        "interval of the median (from 6 requests on). Hollow: the verdict is not VALID. Dotted lines only lead the eye.",
+        "interval of the median (from 6 requests on). Hollow: not VALID. Dotted lines only lead the eye.",
         {"data": traces, "layout": layout},
         (f"TPOT is unknown for {len(without)} cells: {'; '.join(without[:5])}",) if without else (),
     )

@@ -84,10 +84,11 @@ def _section(number: int, record: Record, cells: Sequence[Row], is_open: bool) -
             troubles(record),
         ]
     )
-    name = ", ".join(lane_name(lane) for lane in names.lanes)
+    name = ", ".join(lane_name(lane) for lane in names.lanes) or "nothing was measured"
+    head = f"<h2>{markup(record.header.run_id)}</h2> "
     return Html(
         f'<details class="run" id="run-{number}"{" open" if is_open else ""}>\n'
-        f"<summary><h2>{markup(record.header.run_id)}</h2> {markup(name)}</summary>\n{content.markup}\n</details>"
+        f"<summary>{'' if is_open else head}{markup(name)}</summary>\n{content.markup}\n</details>"
     )
 
 

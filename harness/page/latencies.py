@@ -21,11 +21,12 @@ _PERCENTILES = ((0.9, "p90", "diamond-tall"), (0.99, "p99", "triangle-up"))
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A latency with its values of a cell's requests, in the unit of its axis."""
+    """A latency with its values of a cell's requests, in the unit of its axis, and whether they are independent."""
 
     name: str
     title: str
     values: Callable[[Sequence[Request]], list[float]]
+    independent: bool = True
 
 
 def _first_s(requests: Sequence[Request]) -> list[float]:
@@ -36,7 +37,7 @@ def _first_s(requests: Sequence[Request]) -> list[float]:
 METRICS = (
     Metric("TTFT", "TTFT, s", _first_s),
     Metric("TPOT", "TPOT, ms", lambda requests: [1e3 * value for value in known(tpot_s(r) for r in requests)]),
-    Metric("ITL", "ITL, ms", lambda requests: [1e3 * value for value in itl_s(requests)]),
+    Metric("ITL", "ITL, ms", lambda requests: [1e3 * value for value in itl_s(requests)], False),
 )
 
 
@@ -51,6 +52,7 @@ def latencies(record: Record, names: Names) -> Chart | None:
     traces: list[Figure] = []
     notes: list[str] = []
     axes: dict[str, Any] = {}
+    most: dict[str, int] = {}
     for place, metric in enumerate(METRICS, 1):
         key = "" if place == 1 else str(place)
         values = {cell: metric.values(requests) for cell, requests in cells.items()}
@@ -64,21 +66,23 @@ def latencies(record: Record, names: Names) -> Chart | None:
         for row, (cell, found) in enumerate(values.items()):
             traces += [trace | {"xaxis": f"x{key}"} for trace in _cell(metric, found, row, names.colour(cell))]
         notes += _notes(metric, values, logarithmic)
+        most[metric.name] = max(len(found) for found in values.values())
     return Chart(
         "latencies",
         "Latency distributions",
         "A dot is a request that counts (ITL: a gap between two arrivals, pooled over the requests of a cell). The bar "
-        "is the median, its whiskers the 95 % interval of the median (from 6 values on), the diamond p90 (from 10), the "
-        "triangle p99 (from 100). Under load TTFT counts from the instant a request was due.",
+        "is the median, its whiskers the 95 % interval of the median (from 6 requests on; none for gaps, which "
+        "depend on each other), the diamond p90 (from 10 values on), the triangle p99 (from 100). "
+        "Under load TTFT counts from the instant a request was due.",
         {"data": traces, "layout": _layout(list(cells), names, axes)},
-        tuple(notes),
+        (*_thinned(most), *notes),
     )
 
 
 def _layout(cells: list[Cell], names: Names, axes: dict[str, Any]) -> dict[str, Any]:
     return {
-        "height": 90 + 48 * len(cells),
-        "margin": {"l": 60, "r": 20, "t": 10, "b": 50},
+        "height": 112 + 48 * len(cells),
+        "margin": {"l": 60, "r": 20, "t": 32, "b": 50},
         "hovermode": "closest",
         "showlegend": False,
         "yaxis": {
@@ -104,7 +108,7 @@ def _cell(metric: Metric, values: list[float], row: int, colour: str) -> list[Fi
     unit = metric.title.rsplit(" ", 1)[-1]
     dots = even_ranks(values, DOTS)
     offsets = [(at * _GOLDEN % 1 - 0.5) * _SPREAD if len(dots) > 1 else 0.0 for at in range(len(dots))]
-    middle, interval = median(values), median_interval(values)
+    middle, interval = median(values), median_interval(values) if metric.independent else None
     words = f"median {middle:.4g} {unit}, n {len(values):,}"
     words += "" if interval is None else f"<br>95 % interval {interval[0]:.4g} .. {interval[1]:.4g} {unit}"
     marks = [(value, name, symbol) for share, name, symbol in _PERCENTILES
@@ -155,12 +159,6 @@ def _mark(values: list[float], rows: Sequence[float], symbols: list[str], hover:
 
 def _notes(metric: Metric, values: dict[Cell, list[float]], logarithmic: bool) -> list[str]:
     notes = []
-    most = max(len(found) for found in values.values())
-    if most > DOTS:
-        notes.append(
-            f"{metric.name}: of up to {most:,} values a cell {DOTS} dots are drawn, at even distances in rank, lowest "
-            "and highest included; medians and percentiles are of all"
-        )
     zeros = sum(1 for found in values.values() for value in found if value <= 0)
     if logarithmic and zeros:
         whole = sum(len(found) for found in values.values())
@@ -170,3 +168,15 @@ def _notes(metric: Metric, values: dict[Cell, list[float]], logarithmic: bool) -
     if without := [cell.shape for cell, found in values.items() if not found]:
         notes.append(f"{metric.name} is unknown for {len(without)} cells: {'; '.join(without[:5])}")
     return notes
+
+
+def _thinned(most: dict[str, int]) -> list[str]:
+    many = [f"{name} ({count:,})" for name, count in most.items() if count > DOTS]
+    return (
+        [
+            f"where a cell has more than {DOTS} values, that many dots are drawn, at even distances in rank, lowest "
+            f"and highest included; the most values a cell: {', '.join(many)}; medians and percentiles are of all"
+        ]
+        if many
+        else []
+    )

@@ -15,7 +15,7 @@ from harness.record import Record
 
 _PANEL_PX = 130
 _SPACE_PX = 14
-_MARGIN = {"l": 60, "r": 170, "t": 10, "b": 50}
+_MARGIN = {"l": 60, "r": 170, "t": 32, "b": 50}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def timeline(record: Record, names: Names) -> Chart | None:
         "timeline",
         "Timeline",
         "Each bar is a request, in the colour of its cell: pale until the first token, full while it decodes; hatched "
-        "ones (load, warm-up, priming) do not count; a red cross is a failure. Rows are requests under way at once. "
+        "ones (load, warm-up, priming) do not count; a red cross is a failure; grey is an engine that loads its model. "
+        "Rows are requests under way at once. "
         "Curves are of the server's processes, power of whole devices; a gap is a time without readings.",
         _figure(bars, panels, axis),
         tuple(_notes(record, bars, engines, axis)),
