@@ -30,9 +30,9 @@ def write_report(results: list[Path], target: Path) -> Written:
     from plotly.offline import get_plotlyjs
 
     journals = find_journals(results)
+    _require_place(target)
     if target.resolve() in {journal.resolve() for journal in journals}:
         raise HarnessError(f"{target} is a journal of this report: name another file with --html")
-    _require_place(target)
     records, unreadable = read_records(results)
     if not records:
         raise BadResults(f"no run can be read: {unreadable[0]}")
@@ -45,9 +45,13 @@ def write_report(results: list[Path], target: Path) -> Written:
 
 def _require_place(target: Path) -> None:
     """Raises BadResults for what must not be replaced by a file, before any work is done."""
-    if target.exists() and not target.is_file():
+    try:
+        other, folder = target.exists() and not target.is_file(), target.resolve().parent
+    except (OSError, RuntimeError) as error:  # a name that is too long, links in a circle
+        raise BadResults(f"cannot write the page to {target}: {error}; name another file with --html") from error
+    if other:
         raise BadResults(f"cannot write the page to {target}: it is no file; name one with --html")
-    if not target.resolve().parent.is_dir():
+    if not folder.is_dir():
         raise BadResults(f"cannot write the page to {target}: there is no folder {target.parent}; make it first")
 
 

@@ -159,7 +159,7 @@ def _failures(entries: list[_Placed], names: Names) -> Figure:
         "mode": "markers",
         "x": [entry.ended_s for entry in entries],
         "y": [entry.row for entry in entries],
-        "marker": {"symbol": "x", "size": 8, "color": FAILURE},
+        "marker": {"symbol": "x", "size": 6, "color": FAILURE},
         "hovertext": [_words(entry, names) for entry in entries],
         "hoverinfo": "text",
         "showlegend": False,

@@ -31,10 +31,11 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves that share an axis, and its title."""
+    """Curves that share an axis, its title, and whose they are where panels differ in that."""
 
     title: str
     traces: tuple[Figure, ...]
+    whose: str = ""
 
 
 def sampled(record: Record, axis: Axis) -> list[Sampled]:
@@ -65,9 +66,9 @@ def memory_panels(engines: Sequence[Sampled], names: Names) -> list[Panel]:
     found = []
     for panel in panels:
         lanes = list(dict.fromkeys(engine.lane for engine in panel))
-        whose = f"<br>{names.lane(lanes[0])}" if len(panels) > 1 and len(lanes) == 1 else ""
+        whose = ", ".join(names.lane(lane) for lane in lanes) if len(panels) > 1 else ""
         traces = [trace for engine in panel for trace in _memory(engine, names)]
-        found.append(Panel(f"memory<br>GiB{whose}", _once_in_legend(traces)))
+        found.append(Panel("memory<br>GiB", _once_in_legend(traces), whose))
     return found
 
 

@@ -25,10 +25,15 @@ def markup(content: Content) -> str:
     return content.markup if isinstance(content, Html) else html.escape(content)
 
 
-def chart_label(text: str) -> str:
-    """Text for inside a chart, whose library reads some tags: shortened and escaped."""
+def chart_label(text: str, most: int = _CHART_LABEL) -> str:
+    """Text for inside a chart, whose library reads tags and placeholders: escaped, and where too long cut short inside.
+
+    A space of no width parts what would be a placeholder, `%{`, which has no escape.
+    """
     line = " ".join(text.split())
-    return html.escape(line if len(line) <= _CHART_LABEL else line[: _CHART_LABEL - 1] + "…")
+    end = most // 2
+    short = line if len(line) <= most else f"{line[: most - end - 1]}…{line[-end:]}"
+    return html.escape(short, quote=False).replace("%{", "%\u200b{")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], kind: str = "") -> Html:

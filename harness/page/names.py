@@ -14,6 +14,7 @@ Lane = tuple[str, str, str]
 _COLOURS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#b07aa1", "#edc948", "#9c755f", "#ff9da7", "#797979",
 )  # fmt: skip
+_LANE_LABEL = 40
 INK = "#333333"
 FAILURE = "#c00000"
 FILE_BACKED = "#9ecae1"
@@ -48,7 +49,7 @@ class Names:
 
     def lane(self, lane: Lane) -> str:
         """The lane's name inside a chart."""
-        return chart_label(lane_name(lane))
+        return chart_label(lane_name(lane), _LANE_LABEL)
 
     def cell(self, cell: Cell) -> str:
         """The cell's name inside a chart: the lane stands before its shape where there are several."""

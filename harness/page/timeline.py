@@ -14,7 +14,7 @@ from harness.page.thinning import CURVE_POINTS
 from harness.record import Record
 
 _PANEL_PX = 130
-_SPACE_PX = 14
+_SPACE_PX = 20
 _MARGIN = {"l": 60, "r": 170, "t": 32, "b": 50}
 
 
@@ -59,9 +59,8 @@ def _notes(record: Record, bars: Bars, engines: list[Sampled], axis: Axis) -> li
             "of neighbours, CPU and power their mean"
         )
     if axis.cuts_s:
-        notes.append(
-            f"silences of over {SILENCE_S:.0f} s are left out of the time axis, at the {len(axis.cuts_s)} dashed lines"
-        )
+        lines = "a dashed line" if len(axis.cuts_s) == 1 else f"{len(axis.cuts_s)} dashed lines"
+        notes.append(f"silences of over {SILENCE_S:.0f} s are left out of the time axis, at {lines}")
     if record.requests and not engines:
         remote = record.subjects and all(subject.remote for subject in record.subjects)
         why = "the server is on another machine" if remote else "the server's process was not sampled"
@@ -71,6 +70,12 @@ def _notes(record: Record, bars: Bars, engines: list[Sampled], axis: Axis) -> li
     return notes
 
 
+def _whose(panel: Panel, top: float) -> Figure:
+    """Whose curves a panel shows, above its left corner."""
+    place = {"xref": "paper", "yref": "paper", "x": 0.005, "y": top, "xanchor": "left", "yanchor": "bottom"}
+    return place | {"text": panel.whose, "showarrow": False, "font": {"size": 11, "color": "#666666"}}
+
+
 def _figure(bars: Bars, panels: list[Panel], axis: Axis) -> Figure:
     heights = [float(min(420, 46 + 20 * bars.rows)), *[float(_PANEL_PX)] * len(panels)]
     whole = sum(heights) + _SPACE_PX * len(panels)
@@ -78,6 +83,7 @@ def _figure(bars: Bars, panels: list[Panel], axis: Axis) -> Figure:
         "height": round(whole + _MARGIN["t"] + _MARGIN["b"]),
         "margin": _MARGIN,
         "barmode": "overlay",
+        "annotations": [],
         "hovermode": "closest",
         "xaxis": {"title": {"text": "seconds since the run began"}, "anchor": f"y{len(panels) + 1 if panels else ''}"},
         "shapes": [
@@ -96,6 +102,7 @@ def _figure(bars: Bars, panels: list[Panel], axis: Axis) -> Figure:
             panel = panels[number - 2]
             layout[f"yaxis{key}"] = {"title": {"text": panel.title}, "rangemode": "tozero", "automargin": True}
             layout[f"legend{key}"] = {"x": 1.01, "y": top, "xanchor": "left", "yanchor": "top", "font": {"size": 11}}
+            layout["annotations"] += [_whose(panel, top)] if panel.whose else []
             data += [trace | {"yaxis": f"y{key}", "legend": f"legend{key}"} for trace in panel.traces]
         layout[f"yaxis{key}"]["domain"] = [round(bottom, 4), round(top, 4)]
         top = bottom - _SPACE_PX / whole

@@ -14,6 +14,7 @@ from harness.page.depths import depths
 from harness.page.document import page, script_json
 from harness.page.instants import Axis
 from harness.page.latencies import latencies
+from harness.page.markup import chart_label
 from harness.page.names import FAILURE, names_of
 from harness.page.thinning import BARS, DOTS
 from harness.page.timeline import timeline
@@ -217,3 +218,16 @@ def test_several_runs_are_listed_with_their_verdicts_and_closed() -> None:
     assert "not read: b.jsonl is torn" in text
     assert "1 NOISY" in text
     assert '<details class="run" id="run-0">' in text
+
+
+def test_a_label_in_a_chart_holds_no_tag_and_no_placeholder_and_keeps_both_ends() -> None:
+    assert chart_label("<b>%{x}</b>") == "&lt;b&gt;%\u200b{x}&lt;/b&gt;"
+    assert chart_label("begin" + "-" * 100 + "end", 20) == "begin----…-------end"
+
+
+def test_power_of_the_cpu_is_what_its_energy_counter_gained_and_nothing_where_it_went_back() -> None:
+    joules = [0.0, 5.0, 10.0, 1.0, 6.0]
+    samples = [sample(k / 10)._replace(cpu_energy_j=value) for k, value in enumerate(joules)]
+    told = record([at(0, request([100, 900]))], samples)
+    traces = {t.get("name"): t for t in figure(timeline(told, names_of(told)))["data"]}
+    assert traces["CPU packages"]["y"] == pytest.approx([50, 50, 50])

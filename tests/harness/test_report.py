@@ -54,6 +54,10 @@ def test_a_folder_or_a_missing_folder_as_target_is_refused(run: Path, tmp_path: 
         write_report([run], run)
     with pytest.raises(BadResults, match="there is no folder"):
         write_report([run], tmp_path / "nowhere" / "out.html")
+    with pytest.raises(BadResults, match="cannot write the page"):
+        write_report([run], tmp_path / ("long" * 100))
+    with pytest.raises(BadResults, match="too long"):
+        write_report([run], tmp_path / ("x" * 250))
 
 
 def test_a_run_that_cannot_be_read_is_named_on_the_page_of_the_others(run: Path, tmp_path: Path) -> None:
@@ -72,6 +76,14 @@ def test_the_command_says_what_it_wrote_and_refuses_in_one_line(run: Path, tmp_p
     assert done.stdout.startswith("page: out.html (1 run, ")
     refused("report", "run", "--html", "no/out.html", cwd=tmp_path, status=7, said="there is no folder no")
     refused("report", "gone", "--html", "out.html", cwd=tmp_path, status=7, said="no results at gone")
+
+
+@pytest.mark.slow
+def test_a_run_of_20000_requests_makes_a_page_that_can_be_sent_around(tmp_path: Path) -> None:
+    told = run_of(20_000)
+    with Journal(tmp_path / "run", sync=lambda _: None) as journal:
+        journal.append(told.header, *told.subjects, *told.requests)
+    assert write_report([tmp_path / "run"], tmp_path / "out.html").size_bytes < 10e6
 
 
 @pytest.fixture
