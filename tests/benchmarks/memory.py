@@ -3,8 +3,9 @@
 `python -m tests.benchmarks.memory [MODEL/QUANT,...]` (default: two types that the engine keeps in the mapped file,
 two that it repacks). One request with a prompt of a whole micro-batch, so that the planned buffers have been used.
 *kernel* is /proc/PID/smaps_rollup of the engine's process, read five times a second beside the harness's own sampler.
-*planned* is KV cache, compute and output buffers of the dry run, with the weights and repacked weights of the log,
-which a dry run does not list.
+*planned* is KV cache, compute and output buffers of the dry run, with the file's weights and their repacked copy, which
+a dry run does not list and tests/estimator compares with the engine's log. *empty* is the engine's process before it
+loads anything (interpreter and libraries), which is in no plan.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 import psutil
 
 from estimator.catalog import find_mixture, find_model
+from estimator.readers.gguf import read_model_file
+from estimator.theory.weights import X86_AVX2_REPACKED_TYPES, mapped_bytes, repacked_bytes
 from harness.backends.launch import dry_run
 from harness.backends.llamacpp import engine_options
 from harness.journal import read_record
@@ -58,11 +61,24 @@ def run(model: str, quant: str, results: Path) -> tuple[Loaded, dict[str, int]]:
 
 
 def planned(model: str, quant: str) -> dict[str, int]:
-    """The buffers that the engine's dry run plans for the same run."""
+    """The buffers that the engine's dry run plans for the same run, and the weights."""
     path = Store().build(find_model(model), find_mixture(quant))
     options = engine_options(Plan(shapes=(SHAPE,)), str(path))
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(dry_run(options, Path(folder) / "log"))
+        plan = asyncio.run(dry_run(options, Path(folder) / "log"))
+    file = read_model_file(path)
+    weights = {"weights_bytes": mapped_bytes(file), "repacked_bytes": repacked_bytes(file, X86_AVX2_REPACKED_TYPES)}
+    return plan | weights
+
+
+def empty_bytes() -> int:
+    """Resident bytes of the engine's process before it loads a model."""
+    command = [sys.executable, "-c", "import os, xllamacpp, harness.backends.embedded; print(os.getpid()); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = in_kernel(int(process.stdout.readline()))["Rss"]
+        process.communicate("\n")
+    return found
 
 
 def row(case: str) -> list[str]:
@@ -70,10 +86,12 @@ def row(case: str) -> list[str]:
     model, quant = case.split("/")
     with tempfile.TemporaryDirectory() as folder:
         seen, kernel = run(model, quant, Path(folder))
-    plan = {**seen.subject.memory, **planned(model, quant)}
+    plan = planned(model, quant)
     sampled, anonymous, total = seen.peak_resident_bytes or 0, seen.peak_anonymous_bytes or 0, sum(plan.values())
-    figures = [plan.get("repacked_bytes", 0), sampled, kernel["Rss"], anonymous, kernel["Anonymous"], total]
-    against = [sampled / kernel["Rss"] - 1, anonymous / kernel["Anonymous"] - 1, sampled / total - 1]
+    empty = empty_bytes()
+    figures = [plan["repacked_bytes"], sampled, kernel["Rss"], anonymous, kernel["Anonymous"], total, empty]
+    shares = sampled / kernel["Rss"], anonymous / kernel["Anonymous"], sampled / total, sampled / (total + empty)
+    against = [share - 1 for share in shares]
     return [model, quant, *(f"{b / MIB:.1f}" for b in figures), *(f"{share:+.2%}" for share in against)]
 
 
@@ -82,7 +100,7 @@ def main() -> None:
     cases = (sys.argv[1] if len(sys.argv) > 1 else CASES).split(",")
     names = (
         "model", "type", "repacked", "sampled", "kernel", "anonymous", "kernel anonymous", "planned",
-        "off kernel", "anonymous off", "off planned",
+        "empty", "off kernel", "anonymous off", "off planned", "off planned + empty",
     )  # fmt: skip
     say("MiB")
     print_table(names, [row(case) for case in cases])
