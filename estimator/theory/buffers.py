@@ -45,6 +45,17 @@ def compute_buffer_bytes(model: Model, work: Workload) -> int:
     return _FLOAT_BYTES * rows * _LIVE_HIDDEN * model.hidden + widest + _mask_and_index_bytes(model, work, rows)
 
 
+def device_compute_bytes(model: Model, work: Workload) -> int:
+    """max(compute buffer, 4·n·(vocabulary + 2·hidden) + 4·n): what a GPU's buffer may take, in bytes.
+
+    Engines before late 2026 plan the logits of all n rows of a micro-batch, which a large vocabulary makes the
+    largest part. The larger of both, so that a "yes" holds for either. Source: formula family 3 (O).
+    """
+    rows = micro_batch_rows(work)
+    logits = _FLOAT_BYTES * rows * (model.vocabulary + 2 * model.hidden + 1)
+    return max(compute_buffer_bytes(model, work), logits)
+
+
 def micro_batch_rows(work: Workload) -> int:
     """min(ubatch, context x sequences), rounded up to a multiple of sequences. Source: llama-context.cpp."""
     context = work.context_tokens or work.longest_tokens
