@@ -25,10 +25,13 @@ def fit_verdict(
     return Verdict(fits, needed, anonymous, available_bytes, available_bytes - needed, reason)
 
 
-def device_verdict(need: DeviceNeed, devices: int, available_bytes: int | None) -> Verdict:
+def device_verdict(
+    need: DeviceNeed, devices: int, available_bytes: int | None, buffers_bounded: bool = True
+) -> Verdict:
     """The verdict on GPUs that hold all layers: the fullest of `devices` must fit into its part, or it is a no.
 
-    There is no "tight": what is not in device memory would have to be computed elsewhere.
+    There is no "tight": what is not in device memory would have to be computed elsewhere. Where nobody knows how
+    large the buffers may become (not `buffers_bounded`) what would fit is unknown, and what does not fit is still a no.
     """
     needed = need.total_bytes if devices == 1 else need.largest_share_bytes * devices
     if available_bytes is None:
@@ -37,6 +40,11 @@ def device_verdict(need: DeviceNeed, devices: int, available_bytes: int | None) 
     reason = "all layers with cache and buffers stay on the GPU"
     if fits == "no":
         reason = "not all layers fit on the GPU: choose a smaller model, weight type or context"
+    elif not buffers_bounded:
+        fits = "unknown"
+        reason = (
+            "it would fit by the formulas, but logs show buffers of latent attention up to 16 GiB above them on GPUs"
+        )
     return Verdict(fits, needed, needed, available_bytes, available_bytes - needed, reason)
 
 

@@ -100,7 +100,8 @@ def _device_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple
     need = device_need(file, work, hardware.devices, shares_host_memory=hardware.kind == "unified")
     names = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes", "total_bytes", "host_weights_bytes")
     memory = {name: _quantity(float(getattr(need, name)), None, None) for name in names}
-    return memory, device_verdict(need, hardware.devices, hardware.memory_free_bytes)
+    bounded = not file.model.kv_lora_rank
+    return memory, device_verdict(need, hardware.devices, hardware.memory_free_bytes, bounded)
 
 
 def _repacked_types(coefficients: Coefficients, fitted: MemoryCoefficients) -> frozenset[str]:

@@ -134,6 +134,15 @@ def test_where_nobody_said_how_much_memory_there_is_the_fit_is_unknown() -> None
     assert predict(MISTRAL, WORK, hardware("M5 Max")).fit.fits == "unknown"
 
 
+def test_latent_attention_on_a_gpu_is_never_promised_to_fit_but_can_be_refused() -> None:
+    file = model_file(find_model("deepseek-v2:16b"), "Q4_K_M")
+    roomy = predict(file, WORK, hardware("H100 SXM")).fit
+    assert (roomy.fits, roomy.available_bytes, "latent attention" in roomy.reason) == (
+        "unknown", hardware("H100 SXM").memory_free_bytes, True,
+    )  # fmt: skip
+    assert predict(file, WORK, hardware("GTX 1060 6GB")).fit.fits == "no"
+
+
 def test_the_textbook_is_available_for_the_catalogue_too() -> None:
     answer = predict(model_file(find_model("mistral:7b"), "Q4_0"), WORK, hardware("RTX 4090"), formulas="textbook")
     assert answer.fit.fits == "yes"
