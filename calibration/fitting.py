@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calibration.dataset import Build, Dataset, Observation, PhaseName, dataset
+from calibration.dataset import Build, Dataset, Observation, PhaseName
 from calibration.errors import NothingToFit
 from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed
 from calibration.gate import admitted
+from calibration.reading import read_dataset
 from calibration.validate import Residual, held_out, memory_residuals, speed_residuals, weight_types
 from estimator.coefficients import (
     Coefficients,
@@ -23,8 +24,9 @@ from estimator.coefficients import (
     read_coefficients,
     speed_coefficient,
 )
-from harness.journal import read_records
 
+# Builds that are left out are named up to so many.
+_NAMED_BUILDS = 5
 REFERENCE = Path(__file__).parent.parent / "estimator" / "data" / "reference_cpu.json"
 
 
@@ -46,8 +48,7 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
-    records, unreadable = read_records(paths)
-    everything = dataset(records, include_noisy)
+    everything, unreadable = read_dataset(paths, include_noisy)
     build = everything.newest
     if build is None:
         why = "; ".join(everything.left_out[:3]) or "the records hold no counted request"
@@ -55,8 +56,7 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
     data = everything.of(build)
     kept, impossible = admitted(data.observations, data.probes)
     left_out = [*unreadable, *data.left_out, *impossible]
-    others = Counter(str(o.build) for o in everything.observations if o.build != build)
-    left_out += [f"{count} observations of another build: {name}" for name, count in others.items()]
+    left_out += _others(everything, build)
     if not kept:
         raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
     prices = _prices(prior, build)
@@ -80,6 +80,18 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
         prior=_prior_facts(prior, prices),
     )
     return Fitted(build, coefficients, tuple(kept), residuals, memory, tuple(left_out), data.noisy)
+
+
+def _others(everything: Dataset, build: Build) -> list[str]:
+    """A sentence on what was measured of other builds: prices belong to one engine build on one machine."""
+    counts = Counter(o.build for o in everything.observations if o.build != build)
+    named = [f"{count} observations of another build: {name}" for name, count in counts.most_common(_NAMED_BUILDS)]
+    rest = list(counts.items())[_NAMED_BUILDS:] if len(counts) > _NAMED_BUILDS else []
+    if rest:
+        left = sum(counts.values()) - sum(count for _, count in counts.most_common(_NAMED_BUILDS))
+        machines = len({(b.cpu, b.physical_cores, b.memory_total_bytes) for b in counts})
+        named.append(f"{left} observations of {len(rest)} more builds ({machines} other machines in all)")
+    return named
 
 
 def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:
