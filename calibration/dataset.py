@@ -31,6 +31,9 @@ from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
 from harness.verdict import cell_verdict, median_error
 
+# Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
+# and drifts, by 1.21 at most over 118 cells.
+CONTRADICTION = 1.4
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
 
@@ -116,7 +119,7 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
         return []
-    return _observations(build, cell, pool)
+    return _observations(build, cell, pool, found.left_out)
 
 
 @lru_cache(maxsize=1024)
@@ -158,7 +161,7 @@ def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject
         pool.findings += noise.findings(succeeded)
 
 
-def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
+def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) -> list[Observation]:
     # What was prefilled is what the server says was not cached, not what the plan meant to be cached.
     told = [r.usage.cached_tokens for r in pool.requests if r.usage.cached_tokens is not None]
     cached = round(median(told)) if told else cell.depth_tokens
@@ -169,13 +172,16 @@ def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
     found = []
     for phase, measure in measures.items():
         timed = [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
-        values = [seconds for _, seconds in timed]
+        values, by_run = [seconds for _, seconds in timed], _by_run(timed)
         if not values:
+            continue
+        if against := _contradiction(by_run):
+            left_out.append(f"{phase} of {cell.label}: {against}")
             continue
         found.append(
             Observation(
                 build, phase, _file(pool.facts), work, _amounts(pool.facts, work)[phase], median(values), len(values),
-                pool.journal, median_error(values), _by_run(timed),
+                pool.journal, median_error(values), by_run,
             )
         )  # fmt: skip
     return found
@@ -186,6 +192,17 @@ def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     for run, seconds in timed:
         runs.setdefault(run, []).append(seconds)
     return tuple((run, median(values)) for run, values in runs.items())
+
+
+def _contradiction(by_run: tuple[tuple[str, float], ...]) -> str | None:
+    """Where runs of one build say what cannot both be true of it; no median between them is."""
+    fast, slow = (pick(by_run, key=lambda entry: entry[1]) for pick in (min, max))
+    if slow[1] <= CONTRADICTION * fast[1]:
+        return None
+    return (
+        f"contradictory: {fast[1] * 1e3:.4g} ms in {fast[0]}, {slow[1] * 1e3:.4g} ms in {slow[0]}, of the same build; "
+        "measure again, or leave the wrong run out"
+    )
 
 
 def build_of(host: Host, subject: Subject) -> Build:

@@ -1,7 +1,8 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
 Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
-3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read · 6 no Ollama server.
+3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read · 6 no Ollama server ·
+10 coefficients of another machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key.
@@ -18,9 +19,10 @@ import traceback
 from argparse import Namespace
 
 from estimator import catalog, render
-from estimator.coefficients import find_coefficients
+from estimator.belonging import machine_differences, refuse
+from estimator.coefficients import DEFAULT_PATH, find_coefficients
 from estimator.errors import EstimatorError
-from estimator.machine import rate_per_s, this_machine
+from estimator.machine import identity, rate_per_s, this_machine
 from estimator.naming import model_file_named
 from estimator.options import parser
 from estimator.plain import to_plain
@@ -58,6 +60,8 @@ def _prediction_text(options: Namespace) -> str:
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     fitted = find_coefficients(options.coefficients)
+    if fitted is not None and not options.anyway and options.formulas != "textbook":
+        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
     prices = Prices(options.usd_per_hour, options.watts, options.usd_per_kwh)

@@ -1,0 +1,58 @@
+"""What a coefficient file says of the measurements behind it, so that others can doubt it: types only.
+
+Here belongs what a later measurement is compared with, and how sure the prices are; not what predicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FittedCell:
+    """One phase of one cell as it was measured for the fit: the median, its standard error relative to it (None of one
+    request), and how many requests of how many runs stand behind it."""
+
+    seconds: float
+    relative_error: float | None
+    requests: int
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class FittedProcess:
+    """Peak memory of one engine with one model, as it was measured for the fit."""
+
+    anonymous_bytes: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunToRun:
+    """How much all cells of a run are slower or faster together than those of another run of the same build.
+
+    `relative_sd` is the standard deviation of one run, estimated from `runs` runs with cells in common and from what is
+    taken for granted beforehand, which counts like `prior_runs` runs at `prior_sd`.
+    """
+
+    relative_sd: float
+    runs: int
+    prior_sd: float
+    prior_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The measurements of a fit: cells and processes by their labels, and how errors were found.
+
+    `error_method` says what the standard errors of prices are; `memory_errors` are those of the prices of memory, by
+    their names; None where they cannot be told.
+    """
+
+    runs: tuple[str, ...] = ()
+    libraries: dict[str, str] = field(default_factory=dict)
+    error_method: str = ""
+    memory_errors: dict[str, float | None] = field(default_factory=dict)
+    run_to_run: dict[str, RunToRun] = field(default_factory=dict)
+    cells: dict[str, FittedCell] = field(default_factory=dict)
+    processes: dict[str, FittedProcess] = field(default_factory=dict)
