@@ -72,6 +72,33 @@ def compare(
         show_comparison(OUT, entries, (*unreadable, *data.left_out))
 
 
+@app.command()
+def check(
+    results: Paths = None,
+    max_error: Annotated[
+        str, typer.Option(help="What a prediction may be off by: any of decode, ttft, memory.")
+    ] = "decode=10%,ttft=15%,memory=3%",
+    coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
+) -> None:
+    """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
+    from calibration.check import as_json as checked_json
+    from calibration.check import check as checked_of
+    from calibration.check_table import show_check
+    from calibration.limits import limits
+    from estimator.coefficients import read_coefficients
+
+    held = limits(max_error)
+    checked = checked_of(results or [DEFAULT_RESULTS], read_coefficients(coefficients), held, anyway)
+    if as_json:
+        sys.stdout.write(json.dumps(checked_json(checked), indent=2) + "\n")
+    else:
+        show_check(OUT, checked)
+    if not checked.passes:
+        sys.exit(1)
+
+
 def main() -> None:
     """Runs the command line; errors become one line and their exit status."""
     try:
