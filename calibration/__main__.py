@@ -56,20 +56,25 @@ def compare(
     results: Paths = None,
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
 ) -> None:
-    """Print predicted beside measured for stored runs."""
-    from calibration.dataset import dataset
+    """Print predicted beside measured for stored runs; those of the fit itself are no evidence, which it says."""
+    from calibration.check import matching
+    from calibration.reading import read_dataset
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
-    from harness.journal import read_records
 
-    records, unreadable = read_records(results or [DEFAULT_RESULTS])
-    data = dataset(records)
-    entries = comparison(data, read_coefficients(coefficients))
+    fitted = read_coefficients(coefficients)
+    everything, unused = read_dataset(results or [DEFAULT_RESULTS])
+    data, others = matching(everything, fitted, anyway)
+    entries = comparison(data, fitted)
     if as_json:
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
-    else:
-        show_comparison(OUT, entries, (*unreadable, *data.left_out))
+        return
+    show_comparison(OUT, entries, (*unused, *data.left_out, *others))
+    runs = {run for o in data.observations for run, _ in o.by_run}
+    if known := runs & set(fitted.evidence.runs):
+        OUT.print(f"{len(known)} of {len(runs)} runs are in the fit: their errors are no evidence", highlight=False)
 
 
 @app.command()

@@ -18,8 +18,8 @@ from estimator.evidence import RunToRun
 LEAST = 0.03
 # Chances of a false alarm: of all cells together, and of all groups of a phase together (Bonferroni).
 ALPHA_ALL, ALPHA_GROUPS = 0.01, 0.01
-# What cells of two runs differ by besides what they share and their own errors, taken for granted like so many cells.
-CELL_SD, CELL_COUNT = 0.015, 6
+# What cells of two runs differ by besides what they share (`RunToRun.cell_sd`) counts like so many cells seen here.
+CELL_COUNT = 6
 # Neighbours that a group needs.
 LEAST_NEIGHBOURS = 2
 _MEDIAN = 1.2533
@@ -67,47 +67,54 @@ def judged(changes: Sequence[Change], runs: RunToRun, freedom: float) -> Judged:
     if not changes:
         return Judged((), math.inf)
     centre = median(change.log for change in changes)
-    sd = math.hypot(_shared_sd(changes, runs), _median_error(changes))
+    sd = math.hypot(_shared_sd(changes, runs), _median_error(changes, runs))
     threshold = max(math.log1p(LEAST), _t(1 - ALPHA_ALL, freedom) * sd)
     found: list[Shift] = []
     whole = abs(centre) >= threshold
     if whole:
         labels = tuple(change.label for change in changes)
         found.append(Shift("", math.exp(centre), _tail(abs(centre) / sd, freedom), labels))
-    found += _groups(changes, whole)
+    found += _groups(changes, whole, runs)
     return Judged(tuple(found), math.expm1(threshold))
 
 
 def _shared_sd(changes: Sequence[Change], runs: RunToRun) -> float:
+    return runs.relative_sd * _both(changes)
+
+
+def _both(changes: Sequence[Change]) -> float:
+    """sqrt(1 / runs now + 1 / runs then)."""
     now, then = (max(1.0, mean(counts)) for counts in zip(*((c.runs_now, c.runs_then) for c in changes), strict=True))
-    return runs.relative_sd * math.sqrt(1 / now + 1 / then)
+    return math.sqrt(1 / now + 1 / then)
 
 
-def _median_error(changes: Sequence[Change]) -> float:
+def _median_error(changes: Sequence[Change], runs: RunToRun) -> float:
     """The standard error of the median change: of its cells' own errors and of what cells differ by otherwise."""
-    each = mean(change.error**2 for change in changes) + _cell_variance(changes)
+    each = mean(change.error**2 for change in changes) + _cell_variance(changes, runs)
     return _MEDIAN * math.sqrt(each / len(changes)) if len(changes) > 2 else math.sqrt(each / len(changes))
 
 
-def _cell_variance(changes: Sequence[Change]) -> float:
+def _cell_variance(changes: Sequence[Change], runs: RunToRun) -> float:
     """Variance of changes around their median beyond their own errors; by the median deviation, since the changes
-    that are looked for must not hide themselves. What is taken for granted counts like CELL_COUNT cells."""
+    that are looked for must not hide themselves. What the fit's runs showed counts like CELL_COUNT cells."""
+    known = (runs.cell_sd * _both(changes)) ** 2
     if len(changes) < 2:
-        return CELL_SD**2
+        return known
     centre = median(change.log for change in changes)
     seen = (_SDS_OF_A_MAD * median(abs(change.log - centre) for change in changes)) ** 2
     beyond = max(0.0, seen - mean(change.error**2 for change in changes))
     count = len(changes) - 1
-    return (CELL_COUNT * CELL_SD**2 + count * beyond) / (CELL_COUNT + count)
+    return (CELL_COUNT * known + count * beyond) / (CELL_COUNT + count)
 
 
-def _groups(changes: Sequence[Change], whole: bool) -> Iterator[Shift]:
+def _groups(changes: Sequence[Change], whole: bool, runs: RunToRun) -> Iterator[Shift]:
     """Groups that changed beside their neighbours: the surest first, then what is left without its cells."""
     left = list(changes)
     names = sorted({name for change in changes for name in change.groups})
     alpha = ALPHA_GROUPS / max(1, len(names))
     while left:
-        candidates = [shift for name in names if (shift := _group(name, left, changes, whole)) and shift.chance < alpha]
+        told = (_group(name, left, whole, runs) for name in names)
+        candidates = [shift for shift in told if shift is not None and shift.chance < alpha]
         if not candidates:
             return
         best = min(candidates, key=lambda shift: (shift.chance, -len(shift.labels)))
@@ -115,15 +122,15 @@ def _groups(changes: Sequence[Change], whole: bool) -> Iterator[Shift]:
         left = [change for change in left if change.label not in best.labels]
 
 
-def _group(name: str, left: Sequence[Change], changes: Sequence[Change], whole: bool) -> Shift | None:
+def _group(name: str, left: Sequence[Change], whole: bool, runs: RunToRun) -> Shift | None:
     inside = [change for change in left if name in change.groups]
     others = [change for change in left if name not in change.groups]
     if not inside or len(others) < LEAST_NEIGHBOURS:
         return None
     neighbours, own = median(c.log for c in others), median(c.log for c in inside)
-    variance = _cell_variance(others)
+    variance = _cell_variance(others, runs)
     # A model's cells are measured at one time: what they share besides is not less for being many.
-    error = math.sqrt(variance + mean(c.error**2 for c in inside) / len(inside) + _median_error(others) ** 2)
+    error = math.sqrt(variance + mean(c.error**2 for c in inside) / len(inside) + _median_error(others, runs) ** 2)
     size = own - neighbours
     if abs(size) < math.log1p(LEAST):
         return None

@@ -7,7 +7,7 @@ said, and let through.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from calibration.gate import admitted
 from calibration.observations import Build, Dataset
 from calibration.reading import read_dataset
 from calibration.rows import WHAT_OF, Row, changes_of, memory_rows, speed_rows
-from calibration.uncertainty import PRIOR_RUNS, PRIOR_SD
+from calibration.uncertainty import UNKNOWN_RUNS
 from estimator.belonging import engine_differences, machine_differences, refuse
 from estimator.coefficients import Coefficients
-from estimator.evidence import RunToRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,12 @@ def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], 
     """The records at `paths` against `fitted`. Raises NothingToCheck, Elsewhere (other machine or engine build),
     BadResults."""
     everything, left_out = read_dataset(paths, seen=fitted.evidence.runs)
-    build = _build(everything, fitted, anyway, left_out)
-    data = everything.of(build)
-    others = len([o for o in everything.observations if o.build != build])
-    left_out += [*data.left_out, *([f"{others} observations of other builds"] if others else [])]
+    if not everything.probes:
+        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request"
+        raise NothingToCheck(f"nothing to judge: {why}; measure again")
+    data, others = matching(everything, fitted, anyway)
+    build = next(iter(data.probes))
+    left_out += [*data.left_out, *others]
     kept, impossible = admitted(data.observations, data.probes)
     left_out += impossible
     rows, unknown = speed_rows(kept, fitted, speed_of(fitted), limits)
@@ -64,19 +65,22 @@ def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], 
     return Checked(build, dict(limits), tuple(rows), found, tuple(left_out), _notes(data, fitted, build, found), least)
 
 
-def _build(everything: Dataset, fitted: Coefficients, anyway: bool, left_out: list[str]) -> Build:
-    """The newest build that the coefficients are of; with `anyway` the newest at all."""
+def matching(everything: Dataset, fitted: Coefficients, anyway: bool) -> tuple[Dataset, list[str]]:
+    """What is of the build that the coefficients belong to, and a sentence on the rest. Raises Elsewhere.
+
+    With `anyway` it is the newest build, whichever that is.
+    """
     measured = [*everything.probes]
-    if not measured:
-        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request"
-        raise NothingToCheck(f"nothing to judge: {why}")
-    if anyway:
-        return everything.newest or measured[-1]
-    same = [build for build in measured if not _differences(fitted, build)]
-    if not same:
+    same = measured if anyway else [build for build in measured if not _differences(fitted, build)]
+    if measured and not same:
         refuse(_differences(fitted, measured[-1]), "the coefficient file")
     usable = {o.build for o in everything.observations}
-    return next((build for build in reversed(same) if build in usable), same[-1])
+    build = next((build for build in reversed(same) if build in usable), same[-1] if same else None)
+    others = sum(1 for o in everything.observations if o.build != build)
+    told = [f"{others} observations of {len(measured) - 1} other builds"] if others else []
+    if build is None:
+        return everything, told
+    return replace(everything.of(build), probes={build: everything.probes[build]}), told
 
 
 def _differences(fitted: Coefficients, build: Build) -> list[str]:
@@ -87,7 +91,7 @@ def _differences(fitted: Coefficients, build: Build) -> list[str]:
 
 
 def _changed(data: Dataset, fitted: Coefficients, phase: str) -> Judged:
-    runs = fitted.evidence.run_to_run.get(phase, RunToRun(PRIOR_SD, 0, PRIOR_SD, PRIOR_RUNS))
+    runs = fitted.evidence.run_to_run.get(phase, UNKNOWN_RUNS)
     freedom = runs.prior_runs + max(0, runs.runs - 1)
     return judged(changes_of(data.observations, fitted, phase), runs, freedom)
 

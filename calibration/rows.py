@@ -10,7 +10,7 @@ from typing import Literal
 from calibration.changes import Change
 from calibration.fitters import SpeedFit, memory_of
 from calibration.observations import MemoryObservation, Observation
-from calibration.uncertainty import PRIOR_SD
+from calibration.uncertainty import UNKNOWN_RUNS
 from estimator.coefficients import Coefficients, ValidRange
 from estimator.theory.terms import term
 
@@ -24,9 +24,12 @@ WHAT_OF: dict[str, What] = {"decode": "decode", "prefill": "ttft"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One judged number: seconds of a prompt or of a token, or bytes. `measured_error` is relative: the median's standard
-    error, and what one run differs from another. `then` is what it was for the fit (None: it was
-    not measured there); `interval` the fit's 90 % interval, relative; `outside` what about it was never measured."""
+    """One judged number: seconds of a prompt or of a token, or bytes.
+
+    `measured_error` is relative: the standard error of the median, and what one run differs from another. `then` is
+    what it was for the fit (None: it was not measured there); `interval` the fit's 90 % interval, relative; `outside`
+    what about it was never measured.
+    """
 
     what: What
     label: str
@@ -96,10 +99,10 @@ def speed_rows(
 
 
 def _run_error(fitted: Coefficients, o: Observation) -> float:
-    """What these runs and the fit's may be off by together: run-to-run sd x sqrt(1 / runs now + 1 / runs of the fit)."""
-    runs = fitted.evidence.run_to_run.get(o.phase)
-    sd = PRIOR_SD if runs is None else runs.relative_sd
-    return sd * math.sqrt(1 / max(1, len(o.by_run)) + 1 / max(1, runs.runs if runs else 1))
+    """What these runs and the fit's may be off by: sqrt((shared sd² + cell sd²) x (1 / runs now + 1 / runs then))."""
+    runs = fitted.evidence.run_to_run.get(o.phase, UNKNOWN_RUNS)
+    each = 1 / max(1, len(o.by_run)) + 1 / max(1, runs.runs)
+    return math.hypot(runs.relative_sd, runs.cell_sd) * math.sqrt(each)
 
 
 def memory_rows(
@@ -137,8 +140,7 @@ def changes_of(observations: Sequence[Observation], fitted: Coefficients, phase:
         w, model = o.work, f"{o.file.model.name} {o.file.quant}"
         groups = (
             f"model {o.file.model.name}", f"type {o.file.quant}", model, f"prompts of {w.prompt_tokens}",
-            f"depth {w.depth_tokens}", "cells with a context before the prompt" if w.depth_tokens else "cells without context",
-            o.label,
+            f"depth {w.depth_tokens}", "cells with a context" if w.depth_tokens else "cells without context", o.label,
         )  # fmt: skip
         error = math.hypot(o.relative_error or 0.0, then.relative_error or 0.0)
         found.append(

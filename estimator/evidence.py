@@ -29,13 +29,15 @@ class FittedProcess:
 
 @dataclass(frozen=True, slots=True)
 class RunToRun:
-    """How much all cells of a run are slower or faster together than those of another run of the same build.
+    """How much the runs of one build differ, as standard deviations of one run: all its cells together (`relative_sd`),
+    and each cell besides (`cell_sd`; what is measured one after the other meets a machine that drifts).
 
-    `relative_sd` is the standard deviation of one run, estimated from `runs` runs with cells in common and from what is
-    taken for granted beforehand, which counts like `prior_runs` runs at `prior_sd`.
+    Estimated from `runs` runs with cells in common and from what is taken for granted beforehand, which counts like
+    `prior_runs` runs (or cells) at `prior_sd`.
     """
 
     relative_sd: float
+    cell_sd: float
     runs: int
     prior_sd: float
     prior_runs: int
@@ -46,7 +48,8 @@ class Evidence:
     """The measurements of a fit: cells and processes by their labels, and how errors were found.
 
     `error_method` says what the standard errors of prices are; `memory_errors` are those of the prices of memory, by
-    their names; None where they cannot be told.
+    their names; None where they cannot be told. `not_told_apart` names the terms of each phase whose amounts were
+    constant, or rose together, in all cells: their sum is measured, their shares are not.
     """
 
     runs: tuple[str, ...] = ()
@@ -54,5 +57,6 @@ class Evidence:
     error_method: str = ""
     memory_errors: dict[str, float | None] = field(default_factory=dict)
     run_to_run: dict[str, RunToRun] = field(default_factory=dict)
+    not_told_apart: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cells: dict[str, FittedCell] = field(default_factory=dict)
     processes: dict[str, FittedProcess] = field(default_factory=dict)
