@@ -56,20 +56,52 @@ def compare(
     results: Paths = None,
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
 ) -> None:
-    """Print predicted beside measured for stored runs."""
-    from calibration.dataset import dataset
+    """Print predicted beside measured for stored runs; those of the fit itself are no evidence, which it says."""
+    from calibration.check import matching
+    from calibration.reading import read_dataset
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
-    from harness.journal import read_records
 
-    records, unreadable = read_records(results or [DEFAULT_RESULTS])
-    data = dataset(records)
-    entries = comparison(data, read_coefficients(coefficients))
+    fitted = read_coefficients(coefficients)
+    everything, unused = read_dataset(results or [DEFAULT_RESULTS])
+    data, others = matching(everything, fitted, anyway)
+    entries = comparison(data, fitted)
     if as_json:
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
+        return
+    show_comparison(OUT, entries, (*unused, *data.left_out, *others))
+    runs = {run for o in data.observations for run, _ in o.by_run}
+    if known := runs & set(fitted.evidence.runs):
+        OUT.print(f"{len(known)} of {len(runs)} runs are in the fit: their errors are no evidence", highlight=False)
+
+
+@app.command()
+def check(
+    results: Paths = None,
+    max_error: Annotated[
+        str, typer.Option(help="What a prediction may be off by: any of decode, ttft, memory.")
+    ] = "decode=10%,ttft=15%,memory=3%",
+    coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
+) -> None:
+    """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
+    from calibration.check import as_json as checked_json
+    from calibration.check import check as checked_of
+    from calibration.check_table import show_check
+    from calibration.limits import limits
+    from estimator.coefficients import read_coefficients
+
+    held = limits(max_error)
+    checked = checked_of(results or [DEFAULT_RESULTS], read_coefficients(coefficients), held, anyway)
+    if as_json:
+        sys.stdout.write(json.dumps(checked_json(checked), indent=2) + "\n")
     else:
-        show_comparison(OUT, entries, (*unreadable, *data.left_out))
+        show_check(OUT, checked)
+    if not checked.passes:
+        sys.exit(1)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
-from calibration.fitters import fit_memory, fit_speed, memory_of
+from calibration.fitters import SpeedFit, fit_memory, fit_speed, memory_of
 from estimator.coefficients import HeldOut, MemoryCoefficients
 from estimator.specs import ModelFile
 
@@ -32,17 +32,26 @@ class Residual:
         return self.predicted / self.measured - 1
 
 
-def speed_residuals(
-    observations: Sequence[Observation], prior: Mapping[str, float] | None
-) -> dict[PhaseName, list[Residual]]:
-    """Leave one model out (all its weight types); with a single model, leave one cell out (both its phases)."""
+def fits_without(observations: Sequence[Observation], prior: Mapping[str, float] | None) -> dict[str, SpeedFit]:
+    """The fit without each group: one model (all its weight types); with a single model, one cell (both its phases)."""
     group_of = _grouping(observations)
-    found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
+    found = {}
     for group in sorted({group_of(o) for o in observations}):
         rest = [o for o in observations if group_of(o) != group]
-        if not rest:
-            continue
-        fit = fit_speed(rest, prior)
+        if rest:
+            found[group] = fit_speed(rest, prior)
+    return found
+
+
+def speed_residuals(
+    observations: Sequence[Observation],
+    prior: Mapping[str, float] | None,
+    without: Mapping[str, SpeedFit] | None = None,
+) -> dict[PhaseName, list[Residual]]:
+    """Each group as predicted by the fit without it (`fits_without`, if it is known already)."""
+    group_of = _grouping(observations)
+    found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
+    for group, fit in (fits_without(observations, prior) if without is None else without).items():
         for o in observations:
             if group_of(o) == group and (predicted := fit.seconds(o.terms)) is not None:
                 found[o.phase].append(Residual(group, o.label, predicted, o.seconds))
@@ -65,16 +74,26 @@ def shape_of(file: ModelFile) -> str:
     )
 
 
-def memory_residuals(
+def memory_without(
     observations: Sequence[MemoryObservation], prior: MemoryCoefficients | None
+) -> dict[str, MemoryCoefficients]:
+    """The prices of memory without each model; nothing with a single one."""
+    found = {}
+    for group in sorted({shape_of(o.file) for o in observations}):
+        rest = [o for o in observations if shape_of(o.file) != group]
+        if rest:
+            found[group] = fit_memory(rest, prior)
+    return found
+
+
+def memory_residuals(
+    observations: Sequence[MemoryObservation],
+    prior: MemoryCoefficients | None,
+    without: Mapping[str, MemoryCoefficients] | None = None,
 ) -> dict[str, list[Residual]]:
     """Leave one model out: anonymous and file-backed bytes; nothing with a single model."""
     found: dict[str, list[Residual]] = {"anonymous": [], "file": []}
-    for group in sorted({shape_of(o.file) for o in observations}):
-        rest = [o for o in observations if shape_of(o.file) != group]
-        if not rest:
-            continue
-        fit = fit_memory(rest, prior)
+    for group, fit in (memory_without(observations, prior) if without is None else without).items():
         for o in observations:
             if shape_of(o.file) == group:
                 label, need = f"{o.file.model.name} {o.file.quant}", memory_of(fit, o.file, o.work)

@@ -2,7 +2,7 @@
 
 Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
 3 a model, weight type, KV type, hardware or instance that nobody knows · 4 a file that cannot be read · 6 no Ollama
-server.
+server · 10 coefficients of another machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
@@ -21,7 +21,10 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from estimator import catalog, render
+from estimator.belonging import machine_differences, refuse
+from estimator.coefficients import DEFAULT_PATH
 from estimator.errors import EstimatorError
+from estimator.machine import identity
 from estimator.naming import model_file_named
 from estimator.options import parser
 from estimator.plain import to_plain
@@ -73,6 +76,8 @@ def _prediction_text(options: Namespace) -> str:
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     hardware, fitted, prices = hardware_and_prices(options)
+    if fitted is not None and not options.anyway and options.formulas != "textbook":
+        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
     answer = predict(file, work, hardware, fitted, options.formulas, prices)
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
 

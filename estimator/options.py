@@ -66,4 +66,5 @@ def _add_circumstances(command: ArgumentParser) -> None:
     command.add_argument(
         "--coefficients", type=Path, metavar="FILE", help="else results/coefficients.json, else theory only"
     )
+    command.add_argument("--anyway", action="store_true", help="use coefficients of another machine all the same")
     command.add_argument("--json", action="store_true", help="print the answer as JSON")

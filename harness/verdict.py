@@ -158,6 +158,11 @@ def _spread(name: str, values: Sequence[float], pooled: bool) -> list[str]:
     ]
 
 
+def median_error(values: Sequence[float]) -> float | None:
+    """Standard error of the median of values in no order, relative to it; None of fewer than two."""
+    return None if len(values) < 2 else MEDIAN_ERROR * _relative_sd(values) / math.sqrt(len(values))
+
+
 def _relative_sd(values: Sequence[float]) -> float:
     if len(values) in _RANGE_SDS:
         return (max(values) - min(values)) / median(values) / _RANGE_SDS[len(values)]
