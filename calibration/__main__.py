@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 OUT = Console()
 ERR = Console(stderr=True)
 DEFAULT_RESULTS = Path("results/local")
+DEFAULT_PLAN = Path("results/plan.toml")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
@@ -40,15 +41,51 @@ def fit(
     from calibration.fitting import fit as fit_paths
     from calibration.fitting import reference
     from calibration.report import show_fit
+    from calibration.unsettled import last_words
     from estimator.coefficients import write_coefficients
 
-    fitted = fit_paths(results or [DEFAULT_RESULTS], reference() if prior else None, include_noisy)
+    paths, known = results or [DEFAULT_RESULTS], reference() if prior else None
+    fitted = fit_paths(paths, known, include_noisy)
     show_fit(OUT, fitted)
     try:
         write_coefficients(output, fitted.coefficients)
     except OSError as error:
         raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
     OUT.print(f"coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
+    for line in last_words(fitted, known, paths):
+        OUT.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plan(
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Runs that are known already (default: results/local, if it is there).")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Time for everything, building and loading too: 90s, 5m, 1h.")] = "5m",
+    model: Annotated[
+        str | None, typer.Option(help="What may be asked, comma-separated (default: all that fit).")
+    ] = None,
+    measure: Annotated[str | None, typer.Option(help="What may be measured (default: what may be asked).")] = None,
+    quant: Annotated[str | None, typer.Option(help="Weight types, comma-separated.")] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Requests a cell is planned with.")] = 4,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that may be used, like 8GiB (default: what is free).")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The plan file to write.")] = DEFAULT_PLAN,
+    prior: Annotated[bool, typer.Option(help="Guess costs and prices from the shipped reference.")] = True,
+    fresh: Annotated[bool, typer.Option("--fresh", help="As on a machine where no model file is built.")] = False,
+) -> None:
+    """Choose the cells that shrink the uncertainty most per second, for `harness run --plan`."""
+    from calibration.next_plan import Question, next_plan
+    from calibration.plan_file import plan_text, show_plan, write_plan
+
+    question = Question(budget, model, measure, quant, repeats, memory, prior, fresh)
+    known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() else [])
+    planned, notes = next_plan(known, question)
+    show_plan(OUT, planned)
+    write_plan(output, plan_text(planned, question.command(known)))
+    for line in (*notes, f"plan: {output}; measure it with: python -m harness run --plan {output}"):
+        OUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -116,10 +116,11 @@ def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float
     if not factors:
         return dict(prior)
     either = next(iter(factors.values()))
-    return {name: price * factors.get(_phase_of(name), either) for name, price in prior.items()}
+    return {name: price * factors.get(phase_of(name), either) for name, price in prior.items()}
 
 
-def _phase_of(name: str) -> str:
+def phase_of(name: str) -> str:
+    """Which factor of the prior a term has."""
     return "decode" if name.startswith(("weights.", "attention.decode", "layer", "step")) else "prefill"
 
 

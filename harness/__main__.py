@@ -84,6 +84,8 @@ def run(
     backends = backends_of(backend)
     wanted = read_plan(plan) if plan else running.default_plan(backends or ("llamacpp",))
     shaped = [prompt_tokens, output_tokens, depth, concurrency]
+    if wanted.parts and (model or quant or any(shaped) or rate):
+        raise HarnessError("the plan names models and shapes by part: edit its file, or leave --plan out")
     if any(shaped) or rate:
         wanted = replace(wanted, visit_share=1.0, shapes=shapes_of(wanted.shapes, shaped, rate, arrival))
     chosen = changed(

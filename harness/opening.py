@@ -12,7 +12,7 @@ from harness.backends.llamacpp import open_llamacpp, open_simulated
 from harness.backends.ollama import open_ollama
 from harness.backends.openai import open_openai
 from harness.errors import HarnessError
-from harness.plan import Plan
+from harness.plan import Part, Plan
 from harness.target import Door, Target, resolve, served_target, synthetic_target
 from harness.weights.build import Progress
 from harness.weights.store import Store
@@ -44,10 +44,11 @@ BACKENDS = {
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One back end with one thing to measure."""
+    """One back end with one thing to measure; `part` is what is asked of it, where the plan has parts."""
 
     backend: str
     target: Target
+    part: Part | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -70,7 +71,16 @@ def lanes(plan: Plan, door: Door) -> list[tuple[Lane, ...]]:
     return [group for group in groups if group]
 
 
+def plan_of(lane: Lane, plan: Plan) -> Plan:
+    """What is asked of one lane: its part of the plan, if it has parts."""
+    return plan if lane.part is None else plan.of(lane.part)
+
+
 def _lanes_of(backend: str, plan: Plan, door: Door) -> list[Lane]:
+    if plan.parts:
+        if BACKENDS[backend].serves_itself:
+            raise HarnessError(f"a plan with parts measures catalogue models with llamacpp or simulated, not {backend}")
+        return [Lane(backend, resolve(part.model, part.quant), part) for part in plan.parts]
     names = names_for(backend, plan) or BACKENDS[backend].models
     if not BACKENDS[backend].serves_itself:
         return [Lane(backend, resolve(name, quant)) for name in names for quant in _quants(name, plan)]

@@ -67,6 +67,16 @@ API_SHAPES = (Shape(128, 64), Shape(512, 64), Shape(1024, 128))
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One model with one weight type, what is asked of it, and its part of the budget: seconds, of all parts' sum."""
+
+    model: str
+    quant: str
+    shapes: tuple[Shape, ...]
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A run as asked. `repeats` fixes the count; else cells repeat until `target` or the budget.
 
@@ -98,6 +108,12 @@ class Plan:
     price_out: float | None = None
     slo_ttft_s: float | None = None
     slo_tpot_s: float | None = None
+    parts: tuple[Part, ...] = ()
+
+    def of(self, part: Part) -> Plan:
+        """What is asked of one part alone: its shapes, and budget x its share of all parts' budgets."""
+        share = part.budget_s / sum(other.budget_s for other in self.parts)
+        return replace(self, shapes=part.shapes, budget_s=self.budget_s * share, parts=())
 
 
 def grid(prompts: list[int], outputs: list[int], depths: list[int], concurrencies: list[int]) -> tuple[Shape, ...]:
@@ -132,7 +148,8 @@ def slo(text: str) -> dict[str, float]:
 
 def checked(plan: Plan) -> Plan:
     """The plan, or HarnessError with the first thing that cannot be run."""
-    for shape in plan.shapes:
+    _check_parts(plan)
+    for shape in (*plan.shapes, *(shape for part in plan.parts for shape in part.shapes)):
         if shape.prompt_tokens < 2 or shape.output_tokens < 2 or shape.depth_tokens < 0 or shape.concurrency < 1:
             raise HarnessError(
                 f"cannot run {shape}: a prompt and an output need at least 2 tokens, a depth 0, a concurrency 1"
@@ -157,16 +174,35 @@ def checked(plan: Plan) -> Plan:
     return plan
 
 
+def _check_parts(plan: Plan) -> None:
+    for part in plan.parts:
+        if not part.shapes or not 0 < part.budget_s < inf:
+            raise HarnessError(
+                f"the part {part.model} {part.quant} needs a budget above 0 s and [[part.shape]] entries"
+            )
+    names = [(part.model.lower(), part.quant.lower()) for part in plan.parts]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise HarnessError(f"the plan has two parts for {' '.join(twice[0])}: write their shapes into one")
+    if plan.parts and plan.models:
+        raise HarnessError("the plan names its models by part: leave models out")
+
+
 def read_plan(path: Path) -> Plan:
-    """A plan from TOML: the fields of Plan at the top, `[[shape]]` tables below. Raises HarnessError."""
+    """A plan from TOML: the fields of Plan at the top, `[[shape]]` or `[[part]]` tables below. Raises HarnessError."""
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise HarnessError(f"cannot read the plan {path}: {error}") from error
-    if "budget" in raw:
-        raw["budget_s"] = seconds(str(raw.pop("budget")))
-    if "shape" in raw:
-        raw["shapes"] = raw.pop("shape")
+    parts = raw.pop("part", [])
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise HarnessError(f"{path}: parts are tables: write [[part]]")
+    for table in (raw, *parts):
+        if "budget" in table:
+            table["budget_s"] = seconds(str(table.pop("budget")))
+        if "shape" in table:
+            table["shapes"] = table.pop("shape")
+    if parts:
+        raw["parts"] = parts
     return checked(plan_from(raw, where=str(path)))
 
 

@@ -18,7 +18,7 @@ from harness.disturbances import Live
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
-from harness.opening import BACKENDS, Lane, prepare
+from harness.opening import BACKENDS, Lane, plan_of, prepare
 from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
 from harness.purse import OverBudget, Price, Purse
@@ -118,18 +118,19 @@ class Runner:
 
     def _goal(self, lane: Lane) -> Goal:
         """The goal of a lane. Cached contexts need a server whose slots can be addressed: ours."""
-        shapes = self.plan.shapes
+        plan = plan_of(lane, self.plan)
+        shapes = plan.shapes
         if BACKENDS[lane.backend].serves_itself:
             shapes = tuple(shape for shape in shapes if not shape.depth_tokens)
-            if len(shapes) < len(self.plan.shapes):
+            if len(shapes) < len(plan.shapes):
                 self.means.watcher.note(
                     f"left out for {lane.backend}: depths, which only llama.cpp's own slots can keep"
                 )
         if not shapes:
             raise HarnessError(f"nothing to measure with {lane.backend}: a --depth above 0 needs llamacpp")
         cells = tuple(cell_of(lane.backend, lane.target.name, lane.target.quant, shape) for shape in shapes)
-        count = sum(len(group) for group in self.groups)
-        plan = self.plan
+        # The budget is shared evenly; one of parts between the back ends that measure the part.
+        count = sum(1 for group in self.groups for other in group if other.part is lane.part)
         if lane.key in self.means.prices and plan.repeats is None and not any(shape.is_load for shape in shapes):
             plan = replace(plan, repeats=PAID_REPEATS)
         ended = bool(self.past.ends) and self.past.ends[-1].reason in ("done", "budget")
@@ -150,14 +151,15 @@ class Runner:
         lane = await self._prepared(lane)
         means.watcher.loading(f"{lane.target.name} ({lane.backend})")
         started_ns = means.clock()
-        call = Call(lane.target, self.plan, self.door, log, means.clock, means.watcher)
+        plan = plan_of(lane, self.plan)
+        call = Call(lane.target, plan, self.door, log, means.clock, means.watcher)
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
         if engine.pid not in samplers:
-            begun = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
+            begun = await stack.enter_async_context(sampling(engine.pid, plan.sample_per_s))
             samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores)
         sampler, live = samplers[engine.pid]
-        require_context(facts, self.plan)
+        require_context(facts, plan)
         price = means.prices.get(lane.key)
         visitor = Visitor(
             engine,
@@ -165,7 +167,7 @@ class Runner:
             f"{number}.{sitting}",
             # Prompts of their own for each run: a server may still have those of the last one in its cache.
             Prompts(await engine.backend.vocabulary(), f"{self.plan.seed}:{self.past.header.run_id}"),
-            tuple(depths(self.plan.shapes)),
+            tuple(depths(plan.shapes)),
             Instruments(
                 means.journal, sampler, means.watcher, means.clock, means.cpu_s, means.purse, price, means.secrets
             ),

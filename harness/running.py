@@ -22,7 +22,7 @@ from harness.fingerprint import this_machine
 from harness.host import probes, this_host
 from harness.journal import JOURNAL, Journal, Scribe, read_record
 from harness.money import prices, spent_before_usd
-from harness.opening import BACKENDS, Lane, lanes, names_for, runs_embedded
+from harness.opening import BACKENDS, Lane, lanes, names_for, plan_of, runs_embedded
 from harness.overhead import overhead
 from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
@@ -99,7 +99,7 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
 async def _require_room(groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Door) -> None:
     """Raises NotEnoughRoom before anything is started."""
     for lane in (lane for group in groups for lane in group if runs_embedded(lane, door)):
-        await require_room(lane.target, plan, Store(), psutil.virtual_memory().available)
+        await require_room(lane.target, plan_of(lane, plan), Store(), psutil.virtual_memory().available)
 
 
 def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:
@@ -117,7 +117,7 @@ def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:
 
 async def _with_model(plan: Plan, door: Door, bar: ProgressBar) -> Plan:
     """The plan with a model for the embedded engine: the one that fits this machine, where none was named."""
-    if "llamacpp" not in plan.backends or names_for("llamacpp", plan):
+    if plan.parts or "llamacpp" not in plan.backends or names_for("llamacpp", plan):
         return plan
     if "llamacpp" in door.base_urls:
         raise HarnessError("name the model that the server runs with --model, so that its shape is known")

@@ -1,0 +1,159 @@
+"""Which measurements shrink the mean variance of predictions most per second: I-optimal design, as linear algebra.
+
+Knows nothing of models and engines. A *cell* is a pair of rows (prefill and decode: the share of each term in the
+predicted time) with a variance and a cost; cells belong to *parts*, which cost something once (a model file to build
+and to load). The belief about the relative prices is Gaussian, so that its covariance after some cells is known before
+they are measured (Atkinson, Donev and Tobias, Optimum Experimental Designs, 10 and 12):
+
+    A(chosen) = (A0^-1 + sum over rows x x' / v)^-1,    criterion = tr(A Q),    Q = mean of q q' over what may be asked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Unopened parts of which a whole bundle of cells is tried; the others are judged by their best cell alone.
+_SHORTLIST = 6
+# Cells that the cost of opening a part is thought to be shared by, when parts are short-listed.
+_SHARED_BY = 4
+_PASSES = 3
+_LEAST_GAIN = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`rows` cells x 2 x prices, `variance` and `cost_s` of each cell, its part; what opening each part costs.
+
+    `covariance` is the belief before anything is chosen, `asked` the matrix Q, `budget_s` what all may cost together.
+    """
+
+    rows: Array
+    variance: Array
+    cost_s: Array
+    part: NDArray[np.int64]
+    opening_s: Array
+    covariance: Array
+    asked: Array
+    budget_s: float
+
+    def spent_s(self, chosen: Iterable[int]) -> float:
+        """Cost of the cells and of opening their parts."""
+        cells = list(chosen)
+        return float(self.cost_s[cells].sum() + self.opening_s[np.unique(self.part[cells])].sum()) if cells else 0.0
+
+    def after(self, chosen: Iterable[int]) -> Array:
+        """The covariance when the cells have been measured."""
+        cells = list(chosen)
+        if not cells:
+            return self.covariance
+        rows = self.rows[cells].reshape(2 * len(cells), -1)
+        weights = 1 / np.repeat(self.variance[cells], 2)
+        known: Array = np.linalg.inv(self.covariance) + (rows.T * weights) @ rows
+        return np.asarray(np.linalg.inv(known), dtype=np.float64)
+
+    def criterion(self, chosen: Iterable[int]) -> float:
+        """Mean variance of what may be asked: tr(A Q)."""
+        return float(np.sum(self.after(chosen) * self.asked))
+
+
+def gains(problem: Problem, covariance: Array, cells: NDArray[np.int64]) -> Array:
+    """By how much each cell alone lowers tr(A Q): tr((v I + X A X')^-1 X A Q A X'), of its two rows X."""
+    rows = problem.rows[cells]
+    spread = rows @ covariance
+    inner = spread @ rows.transpose(0, 2, 1) + problem.variance[cells][:, None, None] * np.eye(2)
+    outer = (spread @ problem.asked) @ spread.transpose(0, 2, 1)
+    found: Array = np.trace(np.linalg.solve(inner, outer), axis1=1, axis2=2)
+    return found
+
+
+def measured(problem: Problem, covariance: Array, cell: int) -> Array:
+    """The covariance when one more cell has been measured (Woodbury)."""
+    rows = problem.rows[cell]
+    spread = rows @ covariance
+    inner = spread @ rows.T + problem.variance[cell] * np.eye(2)
+    return np.asarray(covariance - spread.T @ np.linalg.solve(inner, spread), dtype=np.float64)
+
+
+def greedy(problem: Problem, chosen: Iterable[int] = ()) -> list[int]:
+    """Cells by the highest gain a second, until nothing fits the rest of the budget; begins with `chosen`."""
+    found = list(chosen)
+    covariance = problem.after(found)
+    while more := _best_addition(problem, found, covariance):
+        for cell in more:
+            covariance = measured(problem, covariance, cell)
+        found += more
+    return found
+
+
+def _best_addition(problem: Problem, found: list[int], covariance: Array) -> list[int]:
+    """The cell of an open part, or the bundle of cells that opens another, with the highest gain a second."""
+    left_s = problem.budget_s - problem.spent_s(found)
+    opened = np.isin(np.arange(len(problem.opening_s)), problem.part[found])
+    free = np.setdiff1d(np.arange(len(problem.cost_s)), found)
+    cost = problem.cost_s[free] + np.where(opened[problem.part[free]], 0.0, problem.opening_s[problem.part[free]])
+    free = free[cost <= left_s]
+    if not len(free):
+        return []
+    gain = gains(problem, covariance, free)
+    inside = opened[problem.part[free]]
+    rates = gain / (problem.cost_s[free] + np.where(inside, 0.0, problem.opening_s[problem.part[free]] / _SHARED_BY))
+    best: tuple[float, list[int]] = (_LEAST_GAIN, [])
+    if inside.any():
+        at = int(np.argmax(np.where(inside, rates, -np.inf)))
+        best = max(best, (float(rates[at]), [int(free[at])]))
+    order = [int(at) for at in np.argsort(-rates, kind="stable") if not inside[at]]
+    for part in list(dict.fromkeys(int(problem.part[free[at]]) for at in order))[:_SHORTLIST]:
+        best = max(best, _bundle(problem, covariance, free[problem.part[free] == part], left_s), key=lambda b: b[0])
+    return best[1]
+
+
+def _bundle(problem: Problem, covariance: Array, cells: NDArray[np.int64], left_s: float) -> tuple[float, list[int]]:
+    """The cells of one unopened part, taken greedily, up to where their gain a second with the opening is highest."""
+    cost_s = float(problem.opening_s[problem.part[cells[0]]])
+    total, taken, best = 0.0, list[int](), (0.0, list[int]())
+    while len(cells := cells[problem.cost_s[cells] <= left_s - cost_s]):
+        gain = gains(problem, covariance, cells)
+        at = int(np.argmax(gain / problem.cost_s[cells]))
+        cell = int(cells[at])
+        total, cost_s = total + float(gain[at]), cost_s + float(problem.cost_s[cell])
+        taken.append(cell)
+        if total / cost_s > best[0]:
+            best = (total / cost_s, list(taken))
+        else:
+            break
+        covariance = measured(problem, covariance, cell)
+        cells = np.delete(cells, at)
+    return best
+
+
+def exchanged(problem: Problem, chosen: list[int], fixed: Iterable[int] = ()) -> list[int]:
+    """`chosen` improved by leaving out a cell, or a whole part, and filling up greedily, while that helps.
+
+    `fixed` cells stay. Each pass tries every exchange and keeps those that lower the criterion.
+    """
+    kept, best = set(fixed), problem.criterion(chosen)
+    for _ in range(_PASSES):
+        before = best
+        for out in _exchanges(problem, chosen, kept):
+            if not out <= set(chosen):
+                continue
+            tried = greedy(problem, [cell for cell in chosen if cell not in out])
+            value = problem.criterion(tried)
+            if value < best * (1 - 1e-6):
+                chosen, best = tried, value
+        if best > before * (1 - 1e-3):
+            break
+    return chosen
+
+
+def _exchanges(problem: Problem, chosen: list[int], kept: set[int]) -> list[set[int]]:
+    loose = [cell for cell in chosen if cell not in kept]
+    parts = {int(problem.part[cell]) for cell in loose}
+    whole = [{cell for cell in loose if problem.part[cell] == part} for part in sorted(parts)]
+    return [*whole, *({cell} for cell in loose)]
