@@ -61,6 +61,8 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.queues
 	$(BIN)/python -m tests.benchmarks.growth
 	$(BIN)/python -m tests.benchmarks.comparing
+	$(BIN)/python -m tests.benchmarks.planning
+	$(BIN)/python -m tests.benchmarks.planning reference
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:

@@ -33,6 +33,10 @@ _SPARE_BYTES = 512 * 2**20
 LEAST_WEIGHTS_BYTES = 256 * 2**20
 
 
+# Seconds to have a model file: 0 where it is there, infinite where there is no room for it.
+BuildSeconds = Callable[[ModelFile], float]
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One request shape with one model file; `repeats` requests of it."""
@@ -115,11 +119,13 @@ def _visit_s(believed: Belief, file: ModelFile, work: Workload) -> float:
     return believed.seconds(terms["prefill"]) + (work.output_tokens - 1) * believed.seconds(terms["decode"])
 
 
-def opening_cost_s(
-    believed: Belief, file: ModelFile, is_built: Callable[[ModelFile], bool], repacked: frozenset[str]
-) -> float:
-    """Building the file where it is not there, loading it, a warm-up request of the shortest shape."""
+def fresh_build_s(file: ModelFile) -> float:
+    """Seconds to build a weight-free file that is not there."""
+    return file.weight_bytes / BUILT_BYTES_PER_S
+
+
+def opening_cost_s(believed: Belief, file: ModelFile, build_s: BuildSeconds, repacked: frozenset[str]) -> float:
+    """Building the file, loading it, a warm-up request of the shortest shape."""
     again = repacked_bytes(file, repacked)
-    build = 0.0 if is_built(file) else file.weight_bytes / BUILT_BYTES_PER_S
     load = START_S + again / REPACKED_BYTES_PER_S + (file.weight_bytes - again) / READ_BYTES_PER_S
-    return build + load + _visit_s(believed, file, Workload(*LENGTHS[0]))
+    return build_s(file) + load + _visit_s(believed, file, Workload(*LENGTHS[0]))

@@ -132,15 +132,15 @@ def _bundle(problem: Problem, covariance: Array, cells: NDArray[np.int64], left_
     return best
 
 
-def exchanged(problem: Problem, chosen: list[int], fixed: Iterable[int] = ()) -> list[int]:
+def exchanged(problem: Problem, chosen: list[int]) -> list[int]:
     """`chosen` improved by leaving out a cell, or a whole part, and filling up greedily, while that helps.
 
-    `fixed` cells stay. Each pass tries every exchange and keeps those that lower the criterion.
+    Each pass tries every exchange and keeps those that lower the criterion.
     """
-    kept, best = set(fixed), problem.criterion(chosen)
+    best = problem.criterion(chosen)
     for _ in range(_PASSES):
         before = best
-        for out in _exchanges(problem, chosen, kept):
+        for out in _exchanges(problem, chosen):
             if not out <= set(chosen):
                 continue
             tried = greedy(problem, [cell for cell in chosen if cell not in out])
@@ -152,8 +152,7 @@ def exchanged(problem: Problem, chosen: list[int], fixed: Iterable[int] = ()) ->
     return chosen
 
 
-def _exchanges(problem: Problem, chosen: list[int], kept: set[int]) -> list[set[int]]:
-    loose = [cell for cell in chosen if cell not in kept]
-    parts = {int(problem.part[cell]) for cell in loose}
-    whole = [{cell for cell in loose if problem.part[cell] == part} for part in sorted(parts)]
-    return [*whole, *({cell} for cell in loose)]
+def _exchanges(problem: Problem, chosen: list[int]) -> list[set[int]]:
+    parts = sorted({int(problem.part[cell]) for cell in chosen})
+    whole = [{cell for cell in chosen if problem.part[cell] == part} for part in parts]
+    return [*whole, *({cell} for cell in chosen)]

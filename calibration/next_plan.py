@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from calibration.candidates import QUANTS
+from calibration.candidates import QUANTS, BuildSeconds, fresh_build_s
 from calibration.dataset import Dataset
 from calibration.errors import CalibrationError
 from calibration.fitting import reference
@@ -74,7 +74,7 @@ def next_plan(results: list[Path], question: Question) -> tuple[Planned, list[st
     wish, prior = question.wish(), reference() if question.prior else None
     data, unused = read_dataset(results, include_noisy=True) if results else (None, [])
     observations, notes = _of_this_machine(data)
-    return plan(observations, prior, wish, _is_built(question.fresh)), [*unused, *notes]
+    return plan(observations, prior, wish, _build_s(question.fresh)), [*unused, *notes]
 
 
 def _of_this_machine(data: Dataset | None) -> tuple[list[Observation], list[str]]:
@@ -92,9 +92,15 @@ def _is_here(build: Build) -> bool:
     return (build.cpu, build.physical_cores, build.memory_total_bytes) == identity()
 
 
-def _is_built(fresh: bool) -> Callable[[ModelFile], bool]:
+def _build_s(fresh: bool) -> BuildSeconds:
     store = Store()
-    return lambda file: not fresh and store.path(file.model, file.quant).exists()
+
+    def seconds_of(file: ModelFile) -> float:
+        if not fresh and store.path(file.model, file.quant).exists():
+            return 0.0
+        return math.inf if store.missing_bytes(file.model, file.quant) else fresh_build_s(file)
+
+    return seconds_of
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.belief import PHASES, Belief, belief, cell_variance, terms_of
 from calibration.candidates import (
+    LEAST_WEIGHTS_BYTES,
     QUANTS,
     REPEATS,
+    BuildSeconds,
     Cell,
+    NoRoom,
     cell_cost_s,
     files_that_fit,
+    fresh_build_s,
     measurable,
     opening_cost_s,
     questions,
@@ -88,14 +92,14 @@ def plan(
     observations: Sequence[Observation],
     prior: Coefficients | None,
     wish: Wish,
-    is_built: Callable[[ModelFile], bool] = lambda _: False,
+    build_s: BuildSeconds = fresh_build_s,
 ) -> Planned:
     """The cells that shrink the mean variance of what may be asked most, within the budget.
 
     Raises CalibrationError where the budget holds no cell or nothing fits memory, NothingToFit where nothing is known
     of costs, UnknownName.
     """
-    choice = choose_from(observations, prior, wish, is_built)
+    choice = choose_from(observations, prior, wish, build_s)
     chosen = greedy(choice.problem)
     if not chosen:
         raise CalibrationError(_too_small(choice))
@@ -106,23 +110,23 @@ def choose_from(
     observations: Sequence[Observation],
     prior: Coefficients | None,
     wish: Wish,
-    is_built: Callable[[ModelFile], bool] = lambda _: False,
+    build_s: BuildSeconds = fresh_build_s,
 ) -> Choice:
     """The cells to choose from, their costs, and what may be asked."""
     quants = [find_mixture(quant) for quant in wish.quants]
     named = [find_model(name) for name in wish.models]
     memory = prior.memory if prior else None
     files = files_that_fit(named or usual_models(), quants, wish.memory_bytes, memory)
-    only = {find_model(name).name for name in wish.measure}
-    if only:
-        measured_files = files_that_fit([find_model(name) for name in only], quants, wish.memory_bytes, memory)
-    else:
-        measured_files = files
+    only = [find_model(name) for name in dict.fromkeys(wish.measure)]
+    cells = measurable(files_that_fit(only, quants, wish.memory_bytes, memory) if only else files, wish.repeats)
+    if not cells:
+        raise CalibrationError(
+            f"nothing to measure: weights under {LEAST_WEIGHTS_BYTES >> 20} MiB may lie in a cache and show little of "
+            "what reading memory costs: name a larger model with --model or --measure"
+        )
     prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()} if prior else None
     repacked = frozenset(memory.repacked_types) if memory else X86_AVX2_REPACKED_TYPES
-    return choice_among(
-        measurable(measured_files, wish.repeats), questions(files), observations, prices, wish, (is_built, repacked)
-    )
+    return choice_among(cells, questions(files), observations, prices, wish, (build_s, repacked))
 
 
 def choice_among(
@@ -131,17 +135,22 @@ def choice_among(
     observations: Sequence[Observation],
     prices: Mapping[str, float] | None,
     wish: Wish,
-    files_known: tuple[Callable[[ModelFile], bool], frozenset[str]] = (lambda _: True, X86_AVX2_REPACKED_TYPES),
+    files_known: tuple[BuildSeconds, frozenset[str]] = (fresh_build_s, X86_AVX2_REPACKED_TYPES),
 ) -> Choice:
     """The choice among these cells; those whose file alone takes the whole budget are left out.
 
-    `prices` are the prior's; `files_known` says which model files are built and which types an engine repacks.
+    `prices` are the prior's; `files_known` says what building a model file takes and which types an engine repacks.
+    Raises NoRoom where no file can be built.
     """
     names = {name for cell in (*asked, *cells) for found in terms_of(cell.file, cell.work).values() for name in found}
     files = list({id(cell.file): cell.file for cell in cells}.values())
     believed = belief(observations, prices, names, list(dict.fromkeys(file.model.name for file in files)))
     openings = {id(file): opening_cost_s(believed, file, *files_known) for file in files}
-    within = [file for file in files if openings[id(file)] < wish.budget_s] or files[:1]
+    if min(openings.values()) == math.inf:
+        raise NoRoom("there is no disk to build any model file: free some, or set YARDSTICK_CACHE to another folder")
+    within = [file for file in files if openings[id(file)] < wish.budget_s] or [
+        min(files, key=lambda file: openings[id(file)])
+    ]
     kept_ids = {id(file) for file in within}
     kept = tuple(cell for cell in cells if id(cell.file) in kept_ids)
     problem = _problem(believed, kept, within, [openings[id(file)] for file in within], asked, wish)

@@ -50,6 +50,8 @@ SHARES = (1 / 3, 1 / 6, 1 / 10)
 REPEATS = 4
 STALLING = Noise(request=REQUEST_SD)
 BUILD = Build("drawn", 2, 2**35, "drawn", "1", "", 2)
+# Model files are there already; what the reference's engine repacks.
+BUILT = (lambda _: 0.0, frozenset(("Q4_0", "Q4_K")))
 CAMPAIGN = Path(__file__).parents[2] / "results/reference"
 
 
@@ -95,9 +97,7 @@ def true_costs(choice: Choice, machine: Drawn) -> Choice:
     """The same choice, as the machine will take the time: to count what was spent, not to plan."""
     believed = Belief(machine.prices, (), choice.believed.covariance)
     cost = np.array([cell_cost_s(believed, cell) for cell in choice.cells])
-    opening = np.array(
-        [opening_cost_s(believed, file, lambda _: True, frozenset(("Q4_0", "Q4_K"))) for file in choice.files]
-    )
+    opening = np.array([opening_cost_s(believed, file, *BUILT) for file in choice.files])
     return replace(choice, problem=replace(choice.problem, cost_s=cost, opening_s=opening))
 
 
@@ -132,7 +132,7 @@ def arms(seed: int, shares: Sequence[float] = SHARES) -> dict[str, dict[str, flo
     prior = {name: entry.seconds_per_unit for name, entry in reference().speed.items()}
     asked = questions(files(ASKED_MODELS))
     cells = [Cell(file, work, REPEATS) for file in files(GRID_MODELS) for work in SHAPES]
-    choice = choice_among(cells, asked, [], prior, Wish(math.inf, 0, repeats=REPEATS))
+    choice = choice_among(cells, asked, [], prior, Wish(math.inf, 0, repeats=REPEATS), BUILT)
     true = true_costs(choice, machine)
     everything = [o for cell in cells for o in machine.measured(cell)]
     seen = {cell.label: everything[2 * at : 2 * at + 2] for at, cell in enumerate(cells)}
@@ -230,7 +230,7 @@ def _left_out(
     one = {(o.file.model.name, o.file.quant): o.file for pair in seen for o in pair}
     cells = [Cell(one[pair[0].file.model.name, pair[0].file.quant], pair[0].work, REPEATS) for pair in seen]
     prices = fit_speed([o for pair in seen for o in pair]).seconds_per_unit
-    choice = choice_among(cells, questions(one.values()), [], prices, Wish(math.inf, 0, repeats=REPEATS))
+    choice = choice_among(cells, questions(one.values()), [], prices, Wish(math.inf, 0, repeats=REPEATS), BUILT)
     whole_s, rng = choice.problem.spent_s(range(len(cells))), np.random.default_rng(1)
     taken: list[tuple[str, list[int]]] = [("all", list(range(len(cells))))]
     for share in (1 / 3, 1 / 6, 1 / 10):
