@@ -63,6 +63,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.comparing
 	$(BIN)/python -m tests.benchmarks.planning
 	$(BIN)/python -m tests.benchmarks.planning reference
+	$(BIN)/python -m tests.benchmarks.first_run
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:
