@@ -1,9 +1,9 @@
 """What the first five minutes on a machine are best spent on: Mistral 7B alone, planned cells, or both.
 
 `python -m tests.benchmarks.first_run [SEEDS]` (default 40): the drawn machines of `tests.benchmarks.planning`, whose
-model files are not built yet. *Mistral alone* is what `harness run` does without options: the shapes of its default plan, and
-building, which comes before its five minutes. The other rows have five minutes for everything: *planned*, and *planned
-with Mistral*, which begins with two cells of it. Asked are Mistral 7B Q4_K_M, and other models that nobody measured.
+model files are not built yet. *Mistral alone* is what `harness run` does without options: the shapes of its default
+plan, and building, which comes before its five minutes. The other rows have five minutes for everything: *planned*,
+and *planned with Mistral*, which begins with two cells of it. Asked are Mistral 7B Q4_K_M, and other models that nobody measured.
 """
 
 from __future__ import annotations
