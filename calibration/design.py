@@ -133,9 +133,10 @@ def _bundle(problem: Problem, covariance: Array, cells: NDArray[np.int64], left_
 
 
 def exchanged(problem: Problem, chosen: list[int]) -> list[int]:
-    """`chosen` improved by leaving out a cell, or a whole part, and filling up greedily, while that helps.
+    """`chosen` improved by leaving out a cell, or a whole part, and filling up, while that helps.
 
-    Each pass tries every exchange and keeps those that lower the criterion.
+    What is left out makes room for the cell that is worth most, or for those that are worth most a second. Each pass
+    tries every exchange and keeps those that lower the criterion.
     """
     best = problem.criterion(chosen)
     for _ in range(_PASSES):
@@ -143,13 +144,24 @@ def exchanged(problem: Problem, chosen: list[int]) -> list[int]:
         for out in _exchanges(problem, chosen):
             if not out <= set(chosen):
                 continue
-            tried = greedy(problem, [cell for cell in chosen if cell not in out])
-            value = problem.criterion(tried)
-            if value < best * (1 - 1e-6):
-                chosen, best = tried, value
+            rest = [cell for cell in chosen if cell not in out]
+            for start in (rest, rest + _largest(problem, rest)):
+                tried = greedy(problem, start)
+                value = problem.criterion(tried)
+                if value < best * (1 - 1e-6):
+                    chosen, best = tried, value
         if best > before * (1 - 1e-3):
             break
     return chosen
+
+
+def _largest(problem: Problem, found: list[int]) -> list[int]:
+    """The cell that is worth most, whatever it costs, of those that fit the rest of the budget."""
+    left_s = problem.budget_s - problem.spent_s(found)
+    opened = np.isin(np.arange(len(problem.opening_s)), problem.part[found])
+    cost = problem.cost_s + np.where(opened[problem.part], 0.0, problem.opening_s[problem.part])
+    free = np.setdiff1d(np.flatnonzero(cost <= left_s), found)
+    return [int(free[np.argmax(gains(problem, problem.after(found), free))])] if len(free) else []
 
 
 def _exchanges(problem: Problem, chosen: list[int]) -> list[set[int]]:

@@ -35,7 +35,7 @@ def unsettled(fitted: Fitted, prior: Coefficients | None) -> Unsettled:
     wish = Wish(BUDGET_S, int(_USABLE * fitted.build.memory_total_bytes), exchange=False)
     planned = plan(fitted.observations, prior if fitted.coefficients.prior else None, wish)
     known = fitted.coefficients.evidence.not_told_apart
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for phase in PHASES:
         seen = [o for o in fitted.observations if o.phase == phase]
         speed = speed_of(fitted.coefficients)

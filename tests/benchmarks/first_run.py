@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.first_run [SEEDS]` (default 40): the drawn machines of `tests.benchmarks.planning`, whose
 model files are not built yet. *Mistral alone* is what `harness run` does without options: the shapes of its default
 plan, and building, which comes before its five minutes. The other rows have five minutes for everything: *planned*,
-and *planned with Mistral*, which begins with two cells of it. Asked are Mistral 7B Q4_K_M, and other models that nobody measured.
+and *planned with Mistral*, which begins with two cells of it. Asked are Mistral 7B Q4_K_M, and other models
+that nobody measured.
 """
 
 from __future__ import annotations
@@ -19,14 +20,24 @@ from calibration.belief import Belief
 from calibration.candidates import Cell, cell_cost_s, fresh_build_s, opening_cost_s, questions
 from calibration.design import greedy
 from calibration.fitters import fit_speed
-from calibration.fitting import reference
 from calibration.planning import Choice, Wish, choice_among
 from estimator.catalog import find_model
 from estimator.specs import Workload
 from estimator.tensors import model_file
 from harness.plan import DEFAULT_SHAPES
 from tests.benchmarks.against import print_table
-from tests.benchmarks.planning import ASKED_MODELS, BUILT, GRID_MODELS, REPEATS, SHAPES, Drawn, drawn, errors, files
+from tests.benchmarks.planning import (
+    ASKED_MODELS,
+    BUILT,
+    GRID_MODELS,
+    REPEATS,
+    SHAPES,
+    Drawn,
+    drawn,
+    errors,
+    files,
+    prior_prices,
+)
 
 BUDGET_S = 300.0
 COLUMNS = ("decode", "prefill")
@@ -35,7 +46,7 @@ COLUMNS = ("decode", "prefill")
 def arms(seed: int) -> dict[str, dict[str, float]]:
     """Errors by plan: of Mistral and of others, with the seconds that each took, building included."""
     machine = drawn(seed)
-    prior = {name: entry.seconds_per_unit for name, entry in reference().speed.items()}
+    prior = prior_prices()
     mistral = model_file(find_model("mistral:7b"), "Q4_K_M")
     works = [Workload(s.prompt_tokens, s.output_tokens, s.depth_tokens) for s in DEFAULT_SHAPES]
     cells = [Cell(mistral, work, REPEATS) for work in works]

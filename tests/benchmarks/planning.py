@@ -85,10 +85,17 @@ class Drawn:
         return found
 
 
+def prior_prices() -> dict[str, float]:
+    """The shipped prior's."""
+    prior = reference()
+    assert prior is not None
+    return {name: entry.seconds_per_unit for name, entry in prior.speed.items()}
+
+
 def drawn(seed: int) -> Drawn:
     """The machine of that number."""
     rng = np.random.default_rng(seed)
-    prior = {name: entry.seconds_per_unit for name, entry in reference().speed.items()}
+    prior = prior_prices()
     whole = math.exp(0.5 * rng.normal())
     return Drawn({name: price * whole * math.exp(0.3 * rng.normal()) for name, price in prior.items()}, rng, {})
 
@@ -112,7 +119,7 @@ def within(choice: Choice, order: Sequence[int], budget_s: float) -> list[int]:
 
 def errors(machine: Drawn, fit: SpeedFit, asked: Sequence[Cell]) -> dict[str, float]:
     """Median error of each phase over what is asked, and (as PHASE prices) of what the prices alone explain."""
-    found = {}
+    found: dict[str, float] = {}
     exact = SpeedFit(machine.prices, {})
     for phase in PHASES:
         terms = [terms_of(cell.file, cell.work)[phase] for cell in asked]
@@ -129,7 +136,7 @@ def errors(machine: Drawn, fit: SpeedFit, asked: Sequence[Cell]) -> dict[str, fl
 def arms(seed: int, shares: Sequence[float] = SHARES) -> dict[str, dict[str, float]]:
     """Errors by plan ("all", "optimal 1/3", "random 1/3", ...), with the seconds that each took."""
     machine = drawn(seed)
-    prior = {name: entry.seconds_per_unit for name, entry in reference().speed.items()}
+    prior = prior_prices()
     asked = questions(files(ASKED_MODELS))
     cells = [Cell(file, work, REPEATS) for file in files(GRID_MODELS) for work in SHAPES]
     choice = choice_among(cells, asked, [], prior, Wish(math.inf, 0, repeats=REPEATS), BUILT)
