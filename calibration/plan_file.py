@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from rich import box
@@ -57,9 +58,9 @@ def write_plan(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise CalibrationError(f"cannot write {path}: {error.strerror}; choose another with --output") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def show_plan(console: Console, planned: Planned) -> None:
