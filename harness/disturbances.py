@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import quantiles
 
 from harness.metrics import computes_on_cpu
-from harness.noise import Disturbance, Finding, Kind, Stretch, findings
+from harness.noise import Disturbance, Disturbed, Finding, Kind, Stretch, findings
 from harness.record import Record, Request, Sample, Samples
 
 # Readings further apart tell nothing of what was between them.
@@ -84,8 +84,8 @@ class Noise:
             timeline = self._timelines[key] = Timeline(cores)
             timeline.add(sorted(samples, key=lambda sample: sample.at_ns))
 
-    def of(self, requests: Iterable[Request]) -> list[Disturbance]:
-        """The disturbances of a cell's requests, by kind."""
+    def of(self, requests: Iterable[Request]) -> Disturbed:
+        """What disturbed a cell's requests."""
         return disturbances(self.findings(requests))
 
     def findings(self, requests: Iterable[Request]) -> list[list[Finding]]:
@@ -101,8 +101,8 @@ class Noise:
         return None if stretch is None else findings(stretch)
 
 
-def disturbances(watched: Sequence[Sequence[Finding]]) -> list[Disturbance]:
-    """Findings of a cell's watched requests, by kind, in order of first appearance."""
+def disturbances(watched: Sequence[Sequence[Finding]]) -> Disturbed:
+    """What disturbed a cell, from the findings of its watched requests; kinds in order of first appearance."""
     kinds: dict[Kind, list[Finding]] = {}
     for found in watched:
         for finding in found:
@@ -113,7 +113,7 @@ def disturbances(watched: Sequence[Sequence[Finding]]) -> list[Disturbance]:
         worst = (min if kind == "CPU clock" else max)(finding.figure for finding in listed)
         words = ", ".join(dict.fromkeys(finding.words for finding in listed if finding.words))
         told.append(Disturbance(kind, len(listed), len(watched), worst, words))
-    return told
+    return Disturbed(sum(1 for found in watched if found), len(watched), tuple(told))
 
 
 def is_disturbed(requests: int, of: int) -> bool:

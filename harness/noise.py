@@ -51,6 +51,15 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbed:
+    """A cell's watched requests, how many of them anything disturbed, and by kind what did."""
+
+    requests: int = 0
+    watched: int = 0
+    kinds: tuple[Disturbance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """The readings of one request: those inside, those around it, and how long it was in seconds.
 

@@ -61,6 +61,7 @@ class Row:
     cost_usd: float | None
     energy: CellEnergy
     disturbances: tuple[Disturbance, ...] = ()
+    disturbed_requests: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -152,7 +153,8 @@ def _row(seen: _Seen, cell: Cell, tried: list[Request], slo: Slo, energy: CellEn
         client=client_figures(requests),
         cost_usd=_total_usd(tried),
         energy=energy,
-        disturbances=tuple(disturbed),
+        disturbances=disturbed.kinds,
+        disturbed_requests=disturbed.requests,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from harness.disturbances import is_disturbed
 from harness.loads import LoadFigures
 from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
-from harness.noise import Disturbance, Kind
+from harness.noise import Disturbed, Kind
 from harness.record import Request
 from harness.stability import MEDIAN_ERROR, effective_count, half_shift
 
@@ -26,7 +26,6 @@ DELIVERED_LIMIT = 0.98
 SEND_DELAY_FLOOR_S = 0.010
 PROMPT_LIMIT = 0.05
 LOAD_LIMIT_S = 0.5
-SHIFT_LIMIT = 0.05
 _SHORT_REQUESTS = 2
 
 
@@ -43,7 +42,7 @@ def cell_verdict(
     failed: int,
     cpu_shares: Sequence[float] = (),
     load: LoadFigures | None = None,
-    disturbances: Sequence[Disturbance] = (),
+    disturbances: Disturbed = Disturbed(),  # noqa: B008 - frozen
     pooled: bool = False,
 ) -> Verdict:
     """The verdict on one cell from its counted requests, its failures, `metrics.cpu_share`, its load, disturbances.
@@ -168,7 +167,7 @@ def _relative_sd(values: Sequence[float]) -> float:
 def _halves(name: str, values: Sequence[float]) -> list[str]:
     """A second half that differs from the first by over 5 % and more than by chance."""
     shift = half_shift(values)
-    if shift is None or abs(shift) <= SHIFT_LIMIT:
+    if shift is None:
         return []
     return [
         f"{name} was {abs(shift):.0%} {'longer' if shift > 0 else 'shorter'} in the second half than in the first: the "
@@ -189,15 +188,16 @@ _DISTURBED: dict[Kind, str] = {
 }
 
 
-def _disturbed(disturbances: Sequence[Disturbance]) -> list[str]:
-    """What happened on the machine during a tenth or more of the cell's requests."""
-    return [
-        f"during {found.requests} of {found.watched} requests "
-        + _DISTURBED[found.kind].format(found.worst, found.worst / 2**20, found.words)
-        + ", or measure again"
-        for found in disturbances
-        if is_disturbed(found.requests, found.watched)
-    ]
+def _disturbed(found: Disturbed) -> list[str]:
+    """What happened on the machine, where something did during a tenth or more of the cell's requests."""
+    if not is_disturbed(found.requests, found.watched):
+        return []
+    told = [_DISTURBED[kind.kind].format(kind.worst, kind.worst / 2**20, kind.words) for kind in found.kinds]
+    what = told[0]
+    if len(told) > 1:
+        counted = (f"{kind.requests} times {words}" for kind, words in zip(found.kinds, told, strict=True))
+        what = "the machine was disturbed: " + "; ".join(counted)
+    return [f"during {found.requests} of {found.watched} requests {what}, or measure again"]
 
 
 def _cache(requests: Sequence[Request]) -> list[str]:

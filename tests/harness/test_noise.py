@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.disturbances import Live
+from harness.disturbances import Live, disturbances
 from harness.goal import Goal
-from harness.noise import Disturbance
+from harness.noise import Disturbance, Disturbed, Finding, Kind
 from harness.plan import Plan
 from harness.record import Cell, Record, Request, Sample, Samples
 from harness.samples import System
@@ -182,8 +182,23 @@ def test_a_disturbed_cell_whose_client_was_late_is_noisy_and_not_client_bound() 
     chunks = tuple(late[0].chunks[0]._replace(wire_ns=late[0].sent_ns + at * 10 * MS) for at in range(1, 101))
     late = [replace(late[0], chunks=chunks)] * 6
     assert cell_verdict(late, 0).word == "CLIENT-BOUND"
-    found = cell_verdict(late, 0, disturbances=[Disturbance("other processes", 6, 6, 1.0)])
+    found = cell_verdict(late, 0, disturbances=Disturbed(6, 6, (Disturbance("other processes", 6, 6, 1.0),)))
     assert found.word == "NOISY"
+
+
+def test_three_requests_of_eight_disturbed_by_a_kind_each_are_three_disturbed_requests() -> None:
+    kinds: tuple[Kind, ...] = ("other processes", "steal", "swap")
+    watched = [[Finding(kind, 1.0)] for kind in kinds] + [[]] * 5
+    verdict = cell_verdict([request([100, 110, 120])] * 8, 0, disturbances=disturbances(watched))
+    assert verdict.word == "NOISY"
+    (reason,) = verdict.reasons
+    assert reason.startswith("during 3 of 8 requests")
+    assert all(words in reason for words in ("other processes", "hypervisor", "swapped"))
+
+
+def test_one_request_of_eight_that_two_kinds_disturbed_is_one_disturbed_request() -> None:
+    watched = [[Finding("steal", 1.0), Finding("swap", 1.0)]] + [[]] * 7
+    assert cell_verdict([request([100, 110, 120])] * 8, 0, disturbances=disturbances(watched)).word == "VALID"
 
 
 def test_a_disturbance_of_one_request_in_twelve_is_kept_on_the_row_and_does_not_make_its_cell_noisy() -> None:
