@@ -184,7 +184,8 @@ class Peak:
 
 
 def peak(samples: Iterable[Sample]) -> Peak | None:
-    """Peak memory of the sampled process tree, None without samples. The kernel's high-water mark counts."""
+    """Peak memory of the sampled process tree, None without samples. Of one process of this run the kernel's own mark
+    counts, of others the highest sample."""
     listed = list(samples)
     if not listed:
         return None

@@ -55,7 +55,8 @@ class Sample(NamedTuple):
 
     `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
     memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell);
-    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none.
+    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none, where it may be from
+    before the run, and of several processes, whose marks are of different times.
     GPUs and `cpu_energy_j` (all packages and their DRAM, since sampling began) are of the whole machine;
     `gpu_states` is empty between two slow reads. `faults` are what went wrong with a sensor just now.
 

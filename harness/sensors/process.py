@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -147,7 +149,7 @@ def print_samples(pid: int, per_s: float, meters: Meters, machine: Machine) -> N
     A process that ends is said in words; while it may not be read there are no samples, and it is tried again.
     """
     try:
-        tree = ProcessTree(pid)
+        tree = ProcessTree(pid, ours_from_s=_harness_born_s())
     except psutil.NoSuchProcess:
         _print(f"process {pid} had ended before it could be sampled")
         return
@@ -170,6 +172,14 @@ def print_samples(pid: int, per_s: float, meters: Meters, machine: Machine) -> N
             _print([*sample, round(time.process_time() - started_s, 4)])
         due += 1 / per_s
         time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _harness_born_s() -> float:
+    """When the harness, which started this process, began; the end of time where it is gone."""
+    try:
+        return psutil.Process(os.getppid()).create_time()
+    except psutil.Error:
+        return math.inf
 
 
 def _print(told: Any) -> None:
