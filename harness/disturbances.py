@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 
+from harness.devices import holding_gpus, used_gpus
 from harness.metrics import computes_on_cpu
 from harness.noise import Disturbance, Disturbed, Finding, Kind, Stretch, findings
 from harness.record import Record, Request, Sample, Samples
@@ -30,12 +31,16 @@ class Timeline:
     samples: list[Sample] = field(default_factory=list)
     instants: list[int] = field(default_factory=list)
     clocks_hz: list[float] = field(default_factory=list)
+    gpus: set[int] = field(default_factory=set)
+    holding: set[int] = field(default_factory=set)
 
     def add(self, samples: Iterable[Sample]) -> None:
         """Takes later readings."""
         for sample in samples:
             self.samples.append(sample)
             self.instants.append(sample.at_ns)
+            self.gpus.update(state.device for state in sample.gpu_states)
+            self.holding |= holding_gpus((sample,))
             if sample.system is not None and sample.system.cpu_hz is not None:
                 self.clocks_hz.append(sample.system.cpu_hz)
 
@@ -55,9 +60,8 @@ class Timeline:
         if max(b - a for a, b in zip(at[first:last], at[first + 1 : last + 1], strict=True)) > _LARGEST_GAP_NS:
             return None
         low, high = bisect_left(at, at[first] - _AROUND_NS), bisect_right(at, at[last] + _AROUND_NS)
-        return Stretch(
-            self.samples[low:high], request.sent_ns, end_ns, self.cores, self._usual_hz() if on_cpu else None
-        )
+        usual_hz, gpus = self._usual_hz() if on_cpu else None, used_gpus(self.holding, self.gpus, on_cpu)
+        return Stretch(self.samples[low:high], request.sent_ns, end_ns, self.cores, usual_hz, frozenset(gpus))
 
     def _usual_hz(self) -> float | None:
         """The clock that nine of ten readings do not exceed."""
@@ -130,8 +134,9 @@ class _Waiting:
 class Live:
     """Tells of disturbed requests while a run goes on, as soon as readings from after their end have come."""
 
-    def __init__(self, cores: int) -> None:
-        self._timeline = Timeline(cores)
+    def __init__(self, cores: int, on_cpu: bool = False) -> None:
+        """`on_cpu` is whether the engine says that it computes on the CPU alone."""
+        self._timeline, self._on_cpu = Timeline(cores), on_cpu
         self._waiting: list[_Waiting] = []
 
     def watch(self, request: Request, tell: Callable[[Request], None]) -> None:
@@ -148,7 +153,7 @@ class Live:
         self._waiting = [entry for entry in waiting if entry.request.ended_ns > last_ns]
         for entry in waiting:
             if entry.request.ended_ns <= last_ns:
-                stretch = self._timeline.stretch(entry.request, on_cpu=False)
-                if stretch is not None and findings(stretch):
+                stretch = self._timeline.stretch(entry.request, self._on_cpu)
+                if stretch is not None and findings(replace(stretch, usual_hz=None)):
                     entry.tell(entry.request)
         self._timeline.forget(min([entry.request.sent_ns for entry in self._waiting], default=last_ns))

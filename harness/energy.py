@@ -13,6 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from harness.devices import holding_gpus, used_gpus
 from harness.record import Record, Request, Sample
 from harness.samples import Gpu, PowerSources
 
@@ -203,7 +204,7 @@ def _energy(entries: Sequence[tuple[Series, float, list[Request]]]) -> Energy:
 def series_of(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> list[Series]:
     """A series for the GPUs that an engine uses, by the best method that all of them have, and one for the CPUs."""
     found = []
-    gpus, note = used_gpus(sources, samples, on_cpu)
+    gpus, note = _gpus(sources, samples, on_cpu)
     if gpus and (series := _gpu_series(gpus, samples, note)) is not None:
         found.append(_with_idle(series, sources.idle_ns))
     if sources.cpu_zones:
@@ -213,13 +214,12 @@ def series_of(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) ->
     return found
 
 
-def used_gpus(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> tuple[list[Gpu], str]:
-    """The GPUs that hold memory of the engine; where none lists its processes all, unless it computes on the CPU."""
-    holding = {state.device for sample in samples for state in sample.gpu_states if state.process_bytes}
-    gpus = [gpu for gpu in sources.gpus if gpu.device in holding]
-    note = ""
-    if not gpus and not on_cpu:
-        gpus, note = list(sources.gpus), "all GPUs, since none lists the engine's processes"
+def _gpus(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> tuple[list[Gpu], str]:
+    """The GPUs that the engine uses, and what to know of their power."""
+    holding = holding_gpus(samples)
+    used = used_gpus(holding, {gpu.device for gpu in sources.gpus}, on_cpu)
+    gpus = [gpu for gpu in sources.gpus if gpu.device in used]
+    note = "" if used & holding else "all GPUs, since none lists the engine's processes"
     if any(gpu.mig for gpu in gpus):
         note = "; ".join(part for part in (note, "the whole GPU with all of its MIG instances") if part)
     return gpus, note

@@ -7,13 +7,12 @@ stretch of readings of one request; what was not read is unknown and accuses nob
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
 from harness.record import Sample
-from harness.samples import GpuState
 
 Kind = Literal[
     "other processes", "steal", "memory pressure", "swap", "page cache", "CPU clock", "CPU heat", "GPU throttling"
@@ -63,7 +62,8 @@ class Disturbed:
 class Stretch:
     """The readings of one request: those inside, those around it, and how long it was in seconds.
 
-    `usual_hz` is what the CPU's clock was through the run, None unless the engine computes on the CPU.
+    `usual_hz` is what the CPU's clock was through the run, None unless the engine computes on the CPU; `gpus` are the
+    devices that the engine uses.
     """
 
     samples: Sequence[Sample]
@@ -71,6 +71,7 @@ class Stretch:
     end_ns: int
     cores: int
     usual_hz: float | None = None
+    gpus: frozenset[int] = frozenset()
 
     @property
     def seconds(self) -> float:
@@ -156,31 +157,25 @@ def _gpu(stretch: Stretch) -> Finding | None:
     """Why clocks of the server's GPUs were held back; between two slow readings both must say so."""
     found: list[str] = []
     told = [s for s in stretch.samples if s.gpu_states]
-    inside = [_trouble(s) for s in told if stretch.begin_ns <= s.at_ns <= stretch.end_ns]
+    inside = [_trouble(s, stretch.gpus) for s in told if stretch.begin_ns <= s.at_ns <= stretch.end_ns]
     if inside:
         found = [reason for reasons in inside for reason in reasons]
     else:
         before = [s for s in told if s.at_ns < stretch.begin_ns][-1:]
         after = [s for s in told if s.at_ns > stretch.end_ns][:1]
         if before and after:
-            found = [reason for reason in _trouble(before[0]) if reason in _trouble(after[0])]
+            found = [r for r in _trouble(before[0], stretch.gpus) if r in _trouble(after[0], stretch.gpus)]
     return Finding("GPU throttling", 1.0, ", ".join(dict.fromkeys(found))) if found else None
 
 
-def _trouble(sample: Sample) -> list[str]:
+def _trouble(sample: Sample, gpus: Collection[int]) -> list[str]:
     return [
         f"GPU {state.device}: {reason}"
-        for state in _own(sample.gpu_states)
+        for state in sample.gpu_states
+        if state.device in gpus
         for reason in state.throttle or ()
         if reason in GPU_TROUBLE
     ]
-
-
-def _own(states: Sequence[GpuState]) -> list[GpuState]:
-    """The GPUs that hold memory of the server; all, where the driver does not say whose memory it is."""
-    if all(state.process_bytes is None for state in states):
-        return list(states)
-    return [state for state in states if state.process_bytes]
 
 
 CHECKS = (_others, _steal, _pressure, _swap, _page_cache, _clock, _heat, _gpu)

@@ -18,6 +18,7 @@ from harness.disturbances import Live
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
+from harness.metrics import computes_on_cpu
 from harness.opening import BACKENDS, Lane, prepare
 from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
@@ -155,7 +156,7 @@ class Runner:
         facts = await engine.backend.describe()
         if engine.pid not in samplers:
             begun = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
-            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores)
+            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores, computes_on_cpu(facts.system_info))
         sampler, live = samplers[engine.pid]
         require_context(facts, self.plan)
         price = means.prices.get(lane.key)
