@@ -136,6 +136,14 @@ def stretches(requests: Iterable[Request]) -> list[list[Request]]:
     return found
 
 
+def _by_failure(found: Iterable[list[Request]]) -> tuple[list[list[Request]], list[list[Request]]]:
+    """The stretches whose requests all ended well, and the others."""
+    whole, failed = list[list[Request]](), list[list[Request]]()
+    for stretch in found:
+        (failed if any(request.error is not None for request in stretch) else whole).append(stretch)
+    return whole, failed
+
+
 class Meter:
     """The power sources of a record, engine by engine, and what they say of a cell."""
 
@@ -154,13 +162,12 @@ class Meter:
             self._faults[subject] = [(sample.at_ns, fault) for sample in samples for fault in sample.faults]
 
     def of(self, tried: Sequence[Request]) -> CellEnergy:
-        """The energy of a cell's requests. A stretch with a failed or uncounted request is left out."""
+        """The energy of a cell's counted requests. Stretches with a failed one are left out: it took some too."""
         known: dict[tuple[str, str], list[tuple[Series, float, list[Request]]]] = {}
         refused: dict[str, str] = {}
-        for stretch in stretches(tried):
+        whole, failed = _by_failure(stretches(tried))
+        for stretch in whole:
             begin_ns, end_ns = stretch[0].sent_ns, max(request.ended_ns for request in stretch)
-            if any(request.error is not None for request in stretch):
-                continue
             for series in self._series.get(stretch[0].subject_id, ()):
                 joules = stretch_joules(series, begin_ns, end_ns)
                 if isinstance(joules, str):
@@ -168,6 +175,9 @@ class Meter:
                     refused.setdefault(series.source, f"{series.source}, {series.method}: {joules}; {advice}")
                 else:
                     known.setdefault((series.source, series.method), []).append((series, joules, stretch))
+        for series in (one for stretch in failed for one in self._series.get(stretch[0].subject_id, ())):
+            count = f"{len(failed)} of {len(whole) + len(failed)} stretches hold failed requests"
+            refused.setdefault(series.source, f"{series.source}, {series.method}: {count}; see `harness show --errors`")
         told = {source for source, _ in known}
         return CellEnergy(
             tuple(_energy(entries) for entries in known.values()),
