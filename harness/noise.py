@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
@@ -25,6 +26,8 @@ PRESSURE_SHARE, PRESSURE_FLOOR_S = 0.02, 0.005
 SWAP_BYTES = 4 * 2**20
 MAJOR_FAULTS = 50
 CLOCK_SHARE = 0.85
+# Heat is counted once a second.
+HEAT_TIMES = 0.5
 # Reasons of a GPU that mean trouble; its power limit, a user's clocks and idling do not.
 GPU_TROUBLE = ("hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "hardware power brake")
 
@@ -148,9 +151,21 @@ def _clock(stretch: Stretch) -> Finding | None:
 
 
 def _heat(stretch: Stretch) -> Finding | None:
-    """How often the CPU was slowed down for its heat."""
-    told = [s.system.throttles for s in stretch.inside if s.system is not None and s.system.throttles is not None]
-    return Finding("CPU heat", told[-1] - told[0]) if told and told[-1] > told[0] else None
+    """How often the CPU was slowed down for its heat in the seconds of a request, whose ends it may share with others.
+
+    A count that rose in each of them is this request's; else its share of the time must hold half an event.
+    """
+    told = [(s.at_ns, s.system.throttles) for s in stretch.samples if s.system and s.system.throttles is not None]
+    shares, rises = [], []
+    for (begin_ns, before), (end_ns, after) in pairwise(told):
+        within_ns = min(end_ns, stretch.end_ns) - max(begin_ns, stretch.begin_ns)
+        if within_ns > 0:
+            shares.append(within_ns / (end_ns - begin_ns))
+            rises.append(after - before)
+    if not any(rises):
+        return None
+    slowed = all(rises) or sum(share * rise for share, rise in zip(shares, rises, strict=True)) >= HEAT_TIMES
+    return Finding("CPU heat", sum(rises)) if slowed else None
 
 
 def _gpu(stretch: Stretch) -> Finding | None:

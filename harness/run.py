@@ -133,8 +133,7 @@ class Runner:
         plan = self.plan
         if lane.key in self.means.prices and plan.repeats is None and not any(shape.is_load for shape in shapes):
             plan = replace(plan, repeats=PAID_REPEATS)
-        ended = bool(self.past.ends) and self.past.ends[-1].reason in ("done", "budget")
-        return Goal.of(plan, cells, plan.budget_s / count, self.past.requests, loads_ended=ended)
+        return Goal.of(plan, cells, plan.budget_s / count, self.past)
 
     async def _opened(
         self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, tuple[ProcessSampler, Live]]

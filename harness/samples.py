@@ -38,7 +38,7 @@ class System(NamedTuple):
     `busy_s` is CPU time of all processes and of the kernel, `steal_s` what the hypervisor gave to other guests,
     `harness_cpu_s` what the harness and its sampler used; `memory_stall_s` the time in which some task waited for
     memory (PSI), `swapped_bytes` both ways. `cpu_hz` is the fastest core's clock, `throttles` how often a core or
-    package was slowed down for its heat; both are read once a second.
+    package was slowed down for its heat, each counted once; both are read once a second.
     """
 
     busy_s: float | None = None

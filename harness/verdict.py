@@ -183,7 +183,7 @@ _DISTURBED: dict[Kind, str] = {
     "page cache": "the server read up to {0:.0f} pages back from the disk, since the model file had been dropped from "
     "memory: free memory",
     "CPU clock": "the CPU's clock fell to {0:.0%} of its usual: let it cool, set the governor to performance",
-    "CPU heat": "the CPU was slowed down for its heat ({0:.0f} times at most): let it cool",
+    "CPU heat": "the CPU was slowed down for its heat (up to {0:.0f} times in the seconds of one): let it cool",
     "GPU throttling": "clocks were held back ({2}): cool the GPU, check its power supply",
 }
 

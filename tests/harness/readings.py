@@ -21,15 +21,15 @@ PAUSE_S = 0.3
 Reading = Callable[[float], Sample]
 
 
-def sent(seed: int = 0) -> list[Request]:
+def sent(seed: int = 0, seconds: float = SECONDS, pause_s: float = PAUSE_S) -> list[Request]:
     """Rounds over three cells, a request of a second each, with 2 % of scatter."""
     rng, found, at_s = random.Random(seed), [], 1.0
     for _ in range(ROUNDS):
         for cell in CELLS:
-            scale = rng.gauss(1.0, 0.02)
+            scale = rng.gauss(1.0, 0.02) * seconds
             made = request([200 * scale + 100 * token * scale for token in range(9)], cell=cell)
             found.append(moved(made, at_s))
-            at_s += SECONDS + PAUSE_S
+            at_s += seconds + pause_s
     return found
 
 

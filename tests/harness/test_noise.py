@@ -81,6 +81,29 @@ def test_each_counter_of_the_machine_is_told_of_its_cell(counter: str, per_s: fl
     only_the_second_is_noisy(record_of(requests, reading), words)
 
 
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 2.5])
+def test_heat_that_is_read_once_a_second_is_told_of_requests_of_any_length_and_of_no_others(seconds: float) -> None:
+    requests = sent(seconds=seconds, pause_s=1.2)
+    spent = during(requests, CELLS[1])
+
+    def reading(at_s: float) -> Sample:
+        told = 4 + int(4 * spent(at_s)) if round(at_s * 10) % 10 == 0 else None
+        return with_system(quiet(at_s), throttles=told)
+
+    only_the_second_is_noisy(record_of(requests, reading), "slowed down for its heat")
+
+
+def test_heat_between_the_requests_disturbs_nobody() -> None:
+    requests = sent(seconds=0.4, pause_s=3.0)
+
+    def reading(at_s: float) -> Sample:
+        # The first request ends at 1.4 s, each 3.4 s after the one before; heat comes 1.2 s after an end.
+        told = int((at_s - 2.6) / 3.4 + 1) if round(at_s * 10) % 10 == 0 else None
+        return with_system(quiet(at_s), throttles=told)
+
+    assert {verdict.word for verdict in verdicts(record_of(requests, reading)).values()} == {"VALID"}
+
+
 def test_a_model_file_that_is_read_again_from_the_disk_is_told_of_its_cell() -> None:
     requests = sent()
     spent = during(requests, CELLS[1])
@@ -152,7 +175,7 @@ def test_readings_that_stop_accuse_nobody() -> None:
 def test_a_cell_that_was_disturbed_is_measured_on_while_the_budget_lasts_and_no_further_than_asked() -> None:
     made = moved(request([100, 110, 120]), 1.0)
     for plan, missing in ((Plan(("simulated",), budget_s=60.0), [made.cell]), (Plan(("simulated",), repeats=6), [])):
-        goal = Goal.of(plan, (made.cell,), 60.0, ())
+        goal = Goal.of(plan, (made.cell,), 60.0)
         for _ in range(6):
             goal.take(made)
         assert goal.missing() == [], "six equal values are settled"
@@ -163,6 +186,18 @@ def test_a_cell_that_was_disturbed_is_measured_on_while_the_budget_lasts_and_no_
         for _ in range(15):
             goal.take(made)
         assert goal.missing() == []
+
+
+def test_a_resumed_run_knows_which_requests_of_earlier_sittings_were_disturbed() -> None:
+    requests = sent()
+    burnt = during(requests, CELLS[1])
+
+    def reading(at_s: float) -> Sample:
+        sample = quiet(at_s)
+        assert sample.system is not None
+        return with_system(sample, busy_s=(sample.system.busy_s or 0) + burnt(at_s))
+
+    assert Goal.of(Plan(("simulated",)), CELLS, 60.0, record_of(requests, reading)).missing() == [CELLS[1]]
 
 
 def test_while_a_run_goes_on_a_disturbed_request_is_told_once_readings_from_after_its_end_have_come() -> None:
