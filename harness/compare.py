@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from harness.drift import Drift, drift
+from harness.epochs import epochs
 from harness.errors import NotComparable
 from harness.metrics import e2e_from_schedule_s, tpot_s, ttft_from_schedule_s, ttft_s
 from harness.ratios import LEAST_PAIRS, LEAST_VALUES, Ratio, paired, unpaired
 from harness.record import Cell, Record, Subject
 from harness.sameness import barring, noted
-from harness.series import Metric, Series, Visits, series
+from harness.series import At, Metric, Series, Visits, series
 from harness.summary import rows
 
 CONFIDENCE = 0.95
@@ -126,13 +127,15 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
 
 
 def _requests(side: Side) -> dict[Cell, Visits]:
-    """The counted requests that ended well, by cell and visit; each with the start of its run."""
+    """The counted requests that ended well, by cell and visit; each with its sitting."""
     found: dict[Cell, Visits] = {}
     for record in side.records:
+        clocks = epochs(record)
         for request in record.requests:
             if request.phase == "counted" and request.error is None and side.holds(request.cell):
                 visit = (record.path or record.header.run_id, request.subject_id, request.repeat)
-                found.setdefault(request.cell, {}).setdefault(visit, []).append((record.header.started_at, request))
+                sitting = record.header.started_at, clocks.get(request.subject_id, 0)
+                found.setdefault(request.cell, {}).setdefault(visit, []).append((sitting, request))
     return found
 
 
@@ -193,7 +196,7 @@ def _drift(listed: list[Series]) -> tuple[Drift, dict[int, float]]:
 
     A side's cells stand in one line, in order of time, runs one after the other.
     """
-    sides: dict[tuple[bool, int], list[tuple[tuple[str, int], int, float]]] = {}
+    sides: dict[tuple[bool, int], list[tuple[At, int, float]]] = {}
     for label, one in enumerate(listed):
         for number, own in enumerate(one.lines):
             sides.setdefault((bool(one.pairs), number), []).extend((at, label, value) for at, value in own)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import quantiles
 
 from harness.devices import holding_gpus, used_gpus
+from harness.epochs import epochs
 from harness.metrics import computes_on_cpu
 from harness.noise import Disturbance, Disturbed, Finding, Kind, Stretch, findings
 from harness.record import Record, Request, Sample, Samples
@@ -76,14 +77,15 @@ class Noise:
     def __init__(self, record: Record) -> None:
         cores = record.header.host.logical_cores
         self._on_cpu = {subject.subject_id: computes_on_cpu(subject.system_info) for subject in record.subjects}
-        self._server: dict[str, tuple[str, object]] = {}
-        lines: dict[tuple[str, object], list[Sample]] = {}
+        self._server: dict[str, tuple[int, object]] = {}
+        lines: dict[tuple[int, object], list[Sample]] = {}
+        clocks = epochs(record)
         for line in record.samples:
-            # Process ids come again in another sitting.
-            sitting = line.subject_id.rpartition(".")[2]
-            key = self._server.setdefault(line.subject_id, (sitting, line.pid or line.subject_id))
+            # Process ids come again after a reboot.
+            epoch = clocks.get(line.subject_id, 0)
+            key = self._server.setdefault(line.subject_id, (epoch, line.pid or line.subject_id))
             lines.setdefault(key, []).extend(line.samples)
-        self._timelines: dict[tuple[str, object], Timeline] = {}
+        self._timelines: dict[tuple[int, object], Timeline] = {}
         for key, samples in lines.items():
             timeline = self._timelines[key] = Timeline(cores)
             timeline.add(sorted(samples, key=lambda sample: sample.at_ns))

@@ -7,13 +7,14 @@ never subtracted.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Literal
 
 from harness.devices import holding_gpus, used_gpus
+from harness.epochs import epochs
 from harness.record import Record, Request, Sample
 from harness.samples import Gpu, PowerSources
 
@@ -123,16 +124,17 @@ def _longest_gap_s(readings: Sequence[Reading], begin_ns: int, end_ns: int) -> f
     return max(late - early for early, late in pairwise(instants)) * NS
 
 
-def stretches(requests: Iterable[Request]) -> list[list[Request]]:
+def stretches(requests: Iterable[Request], clocks: Mapping[str, int]) -> list[list[Request]]:
     """Requests that overlap in time belong together: their energy cannot be told apart."""
     found: list[list[Request]] = []
-    end_ns = 0
-    for request in sorted(requests, key=lambda request: request.sent_ns):
-        if found and request.sent_ns < end_ns:
+    end = (0, 0)
+    for request in sorted(requests, key=lambda request: (clocks.get(request.subject_id, 0), request.sent_ns)):
+        epoch = clocks.get(request.subject_id, 0)
+        if found and (epoch, request.sent_ns) < end:
             found[-1].append(request)
         else:
             found.append([request])
-        end_ns = max(end_ns, request.ended_ns)
+        end = max(end, (epoch, request.ended_ns))
     return found
 
 
@@ -149,6 +151,7 @@ class Meter:
 
     def __init__(self, record: Record, on_cpu: set[str]) -> None:
         """`on_cpu` are the ids of the engines that say that they compute on the CPU alone."""
+        self._epochs = epochs(record)
         self._series: dict[str, list[Series]] = {}
         self._faults: dict[str, list[tuple[int, str]]] = {}
         told = {line.subject_id: line.sources for line in record.samples if line.sources is not None}
@@ -165,7 +168,7 @@ class Meter:
         """The energy of a cell's counted requests. Stretches with a failed one are left out: it took some too."""
         known: dict[tuple[str, str], list[tuple[Series, float, list[Request]]]] = {}
         refused: dict[str, str] = {}
-        whole, failed = _by_failure(stretches(tried))
+        whole, failed = _by_failure(stretches(tried, self._epochs))
         for stretch in whole:
             begin_ns, end_ns = stretch[0].sent_ns, max(request.ended_ns for request in stretch)
             for series in self._series.get(stretch[0].subject_id, ()):

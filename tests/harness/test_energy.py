@@ -174,7 +174,7 @@ def test_subjects_that_share_a_sampler_share_its_readings_and_its_idle_baseline(
 def test_requests_that_overlap_share_their_energy() -> None:
     middle = (BEGIN_S + END_S) / 2
     load = [asked(BEGIN_S, middle + 1), asked(middle, END_S)]
-    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)])] == [2, 1]
+    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)], {})] == [2, 1]
     (energy,) = Meter(record(gpu()), set()).of(load).known
     assert energy.requests == 2
     assert energy.joules_per_request == pytest.approx(PLANTED_J / 2, rel=0.01)
