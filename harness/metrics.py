@@ -123,7 +123,7 @@ _Z95 = 1.96
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % confidence interval of the median from order statistics; None under 6 values.
+    """The 95 % confidence interval of the median from order statistics; None under 6 independent values.
 
     The narrowest symmetric pair of ranks whose binomial coverage is at least 95 % (Conover, Practical
     Nonparametric Statistics, 3.2). Values are in the order in which they were measured: where neighbours are alike

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from harness.record import Record, Subject
+from harness.samples import Gpu
 
 # What a catalogue says about a model besides its shape: it may change with the program, not with the file.
 _CATALOGUE = ("names", "title", "source", "published_bytes")
@@ -28,6 +29,7 @@ def barring(
         *_files(subjects),
         _told("server", subjects, lambda s: urls.get(id(s), "")),
         _told("machine", records, _machine),
+        _told("CPU flags", records, lambda r: " ".join(r.header.machine.flags) if r.header.machine else ""),
         _told("GPUs", records, _gpus),
     )
 
@@ -42,6 +44,9 @@ def noted(
         _told("back end", subjects, lambda s: s.backend),
         _told("client", subjects, lambda s: s.client),
         _told("system", records, lambda r: r.header.host.system),
+        _told("CPU governor", records, lambda r: (r.header.machine and r.header.machine.governor) or ""),
+        _told("virtualisation", records, lambda r: (r.header.machine and r.header.machine.virtualisation) or ""),
+        _told("GPU driver", records, lambda r: ", ".join(sorted({gpu.driver for gpu in _listed_gpus(r) or ()}))),
         _told("harness", records, lambda r: r.header.harness_version),
         *options,
     )
@@ -103,7 +108,16 @@ def _machine(record: Record) -> str:
 
 
 def _gpus(record: Record) -> str:
-    return ", ".join(sorted({g.name for line in record.samples if line.sources for g in line.sources.gpus}))
+    """The GPUs by name, "none" where it was looked for them in vain, "" where it was not."""
+    gpus = _listed_gpus(record)
+    return "" if gpus is None else ", ".join(sorted(gpu.name for gpu in gpus)) or "none"
+
+
+def _listed_gpus(record: Record) -> tuple[Gpu, ...] | None:
+    """As the machine told them before the run, else (older records) as the sampler found them; None: not told."""
+    if record.header.machine is not None:
+        return record.header.machine.gpus
+    return next((line.sources.gpus for line in record.samples if line.sources is not None), None)
 
 
 def _option(name: str) -> Callable[[Subject], str]:

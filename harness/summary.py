@@ -27,12 +27,13 @@ from harness.metrics import (
 )
 from harness.noise import Disturbance
 from harness.record import Cell, Record, Request, Sample, Subject
+from harness.stability import half_shift
 from harness.verdict import Verdict, cell_verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median with its 95 % interval (None under 6 values) and the number of values behind it."""
+    """A median with its 95 % interval (None under 6 independent values) and the number of values behind it."""
 
     median: float
     interval: tuple[float, float] | None
@@ -181,7 +182,8 @@ def run_cost_usd(record: Record) -> tuple[float, int] | None:
 def drifts(record: Record, listed: Iterable[Row]) -> list[tuple[Cell, float]]:
     """How much slower (+) or faster the anchor cell of each model was in its second half: medians of E2E, relative.
 
-    The anchor is the first cell of the plan. Under 4 requests nothing is said.
+    The anchor is the first cell of the plan. Nothing is said of up to 5 %, and of what chance explains
+    (`stability.half_shift`, which needs 12 requests).
     """
     found = []
     seen: set[tuple[str, str, str]] = set()
@@ -191,9 +193,8 @@ def drifts(record: Record, listed: Iterable[Row]) -> list[tuple[Cell, float]]:
             continue
         seen.add(model)
         totals = known(e2e_s(r) for r in record.requests if r.cell == row.cell and r.phase == "counted" and not r.error)
-        half = len(totals) // 2
-        if half >= 2:
-            found.append((row.cell, median(totals[half:]) / median(totals[:half]) - 1))
+        if (shift := half_shift(totals)) is not None:
+            found.append((row.cell, shift))
     return found
 
 

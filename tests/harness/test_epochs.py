@@ -10,8 +10,10 @@ from harness.compare import Side, compare
 from harness.disturbances import Noise
 from harness.energy import stretches
 from harness.epochs import epochs
+from harness.metrics import e2e_s
 from harness.page.instants import Axis
 from harness.record import Record, Request, Subject
+from harness.series import Visits, series
 from tests.harness.alike import Noise as Scatter
 from tests.harness.alike import run
 from tests.harness.making import header, request, subject
@@ -79,6 +81,14 @@ def test_a_comparison_sees_the_drift_of_a_resumed_run_in_the_order_in_which_it_c
     assert [c.differences for c in again.cells] == [c.differences for c in whole.cells]
 
 
+def test_neighbours_of_two_sittings_are_no_pair() -> None:
+    def visits(*at: tuple[int, int]) -> Visits:
+        return {("r", "0.0", n): [(("r", epoch), asked("0.0", at_s))] for n, (epoch, at_s) in enumerate(at)}
+
+    found = series("E2E", e2e_s, (visits((0, 1), (0, 5), (1, 3)), visits((0, 3), (1, 1))), one_run=True)
+    assert [(a.at[1:], b.at[1:]) for a, b in found.pairs] == [((0, 1 * S), (0, 3 * S)), ((1, 3 * S), (1, 1 * S))]
+
+
 def test_requests_of_two_clocks_do_not_share_their_energy() -> None:
     requests = [asked("0.0", 100), asked("0.1", 100.5)]
     assert [len(stretch) for stretch in stretches(requests, {"0.0": 0, "0.1": 1})] == [1, 1]
@@ -89,8 +99,8 @@ def test_engines_of_one_server_share_its_readings_although_they_were_opened_in_d
     record = record_of(sent())
     (line,) = record.samples
     turns = [
-        replace(line, subject_id=("0.1", "1.0")[number % 2], samples=line.samples[at : at + 5], pid=PID)
-        for number, at in enumerate(range(0, len(line.samples), 5))
+        replace(line, subject_id=("0.1", "1.0")[number % 2], samples=line.samples[at : at + 30], pid=PID)
+        for number, at in enumerate(range(0, len(line.samples), 30))
     ]
     requests = [replace(made, subject_id=("0.1", "1.0")[at % 2]) for at, made in enumerate(record.requests)]
     engines = (engine("0.0", -9), engine("0.1", -5), engine("1.0", -3))
