@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from harness.record import Record, Subject
-from harness.samples import Gpu
+from harness.record import Machine, Record, Subject
+from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, PowerSources
 
 # What a catalogue says about a model besides its shape: it may change with the program, not with the file.
 _CATALOGUE = ("names", "title", "source", "published_bytes")
@@ -46,7 +46,7 @@ def noted(
         _told("system", records, lambda r: r.header.host.system),
         _told("CPU governor", records, lambda r: (r.header.machine and r.header.machine.governor) or ""),
         _told("virtualisation", records, lambda r: (r.header.machine and r.header.machine.virtualisation) or ""),
-        _told("GPU driver", records, lambda r: ", ".join(sorted({gpu.driver for gpu in _listed_gpus(r) or ()}))),
+        _told("GPU driver", records, _drivers),
         _told("harness", records, lambda r: r.header.harness_version),
         *options,
     )
@@ -108,16 +108,20 @@ def _machine(record: Record) -> str:
 
 
 def _gpus(record: Record) -> str:
-    """The GPUs by name, "none" where it was looked for them in vain, "" where it was not."""
-    gpus = _listed_gpus(record)
-    return "" if gpus is None else ", ".join(sorted(gpu.name for gpu in gpus)) or "none"
+    """The GPUs by name, "none" where there is none; "" where that is not known."""
+    told = _told_gpus(record)
+    names = ", ".join(sorted(gpu.name for gpu in told.gpus)) if told else ""
+    return "none" if told and told.gpu_note in (NO_GPU_DRIVER, NO_GPU_LISTED) else names
 
 
-def _listed_gpus(record: Record) -> tuple[Gpu, ...] | None:
-    """As the machine told them before the run, else (older records) as the sampler found them; None: not told."""
-    if record.header.machine is not None:
-        return record.header.machine.gpus
-    return next((line.sources.gpus for line in record.samples if line.sources is not None), None)
+def _drivers(record: Record) -> str:
+    told = _told_gpus(record)
+    return ", ".join(sorted({gpu.driver for gpu in told.gpus})) if told else ""
+
+
+def _told_gpus(record: Record) -> Machine | PowerSources | None:
+    """Who tells of GPUs: the machine before the run, else (older records) its sampler."""
+    return record.header.machine or next((line.sources for line in record.samples if line.sources is not None), None)
 
 
 def _option(name: str) -> Callable[[Subject], str]:

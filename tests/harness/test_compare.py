@@ -20,7 +20,7 @@ from harness.errors import HarnessError, NotComparable
 from harness.journal import Journal
 from harness.ratios import paired, unpaired
 from harness.record import Machine, Record, Samples
-from harness.samples import Gpu, PowerSources
+from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, PowerSources
 from harness.sides import comparisons
 from tests.harness.alike import Noise, cells, interleaved, queue, run
 
@@ -125,7 +125,7 @@ def test_a_machine_with_a_gpu_and_one_without_are_not_the_same_and_one_that_does
     gpu = Gpu(0, "Fake H200", "580.65.06", 2**37, False, "instant", True)
 
     def sampled(record: Record, *gpus: Gpu) -> Record:
-        return replace(record, samples=(Samples("0.0", (), 0.0, PowerSources(gpus, "" if gpus else "no driver")),))
+        return replace(record, samples=(Samples("0.0", (), 0.0, PowerSources(gpus, "" if gpus else NO_GPU_DRIVER)),))
 
     with pytest.raises(NotComparable, match=r"GPUs: Fake H200 \| none"):
         compare(*sides(sampled(a, gpu), sampled(b)))
@@ -145,8 +145,10 @@ def test_other_flags_or_gpus_of_the_machine_bar_a_comparison_and_governor_driver
     with pytest.raises(NotComparable, match=r"CPU flags: avx2 avx512f \| avx2"):
         compare(*sides(machine(a, flags=("avx2", "avx512f")), machine(b, flags=("avx2",))))
     with pytest.raises(NotComparable, match=r"GPUs: Fake H200 \| none"):
-        compare(*sides(machine(a, gpus=(gpu,)), machine(b)))
+        compare(*sides(machine(a, gpus=(gpu,)), machine(b, gpu_note=NO_GPU_LISTED)))
     assert compare(*sides(machine(a, flags=("avx2",), gpus=(gpu,)), b)).barring == (), "an old run does not tell"
+    refused = machine(b, gpu_note="no permission to ask the NVIDIA driver")
+    assert compare(*sides(machine(a, gpus=(gpu,)), refused)).barring == (), "whoever may not ask does not know"
     later = replace(gpu, driver="590.10")
     noted = compare(
         *sides(
