@@ -154,7 +154,7 @@ def report(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RESULTS...", help="Runs' folders, journals, folders of runs.")
     ],
-    html: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
+    html: Annotated[Path, typer.Option(help="The file to write; of what is there only an earlier page is replaced.")],
 ) -> None:
     """Draw stored runs as one HTML file that needs no network."""
     from harness.report import write_report
