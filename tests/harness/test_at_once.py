@@ -1,4 +1,4 @@
-"""A server whose answers arrive whole: nothing was timed between their tokens, and every command says so and goes on."""
+"""A server whose answers arrive whole: nothing was timed between their tokens, and every command says so."""
 
 from __future__ import annotations
 

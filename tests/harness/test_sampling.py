@@ -7,19 +7,22 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from io import StringIO
 from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from harness.journal import Journal, read_record
 from harness.record import Samples
+from harness.render import show_run
 from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.process import ProcessSampler, print_samples, sampling
 from harness.sensors.rapl import Rapl
 from harness.sensors.system import Machine
-from tests.harness.making import header
+from tests.harness.making import header, request, subject
 
 
 async def sampled(program: str, idle_s: float) -> list[Samples]:
@@ -133,6 +136,16 @@ def test_a_run_goes_on_where_the_process_may_not_be_read_from_the_start() -> Non
 def test_a_sampler_that_says_nothing_is_a_fault_and_the_run_does_not_wait_for_it() -> None:
     found = asyncio.run(told_by(longest_s=0.01))
     assert found.faults == ("the sampling process told nothing within 0.01 s; the run did not wait for it",)
+
+
+def test_a_server_that_gave_no_sample_is_shown_so_with_the_reason(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(header(), subject(), request([100, 110]))
+        journal.append(Samples("0.0", (), 0.0, None, 7, ("process 7 cannot be read: Permission denied",)))
+    out = StringIO()
+    show_run(Console(file=out, width=200), read_record(tmp_path))
+    assert "memory not sampled: its process 7 gave no sample" in out.getvalue()
+    assert "sensor: process 7 cannot be read: Permission denied" in out.getvalue()
 
 
 @pytest.mark.slow
