@@ -105,7 +105,7 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
         raise NotComparable(f"A and B differ in {'; '.join(barred)}: with --anyway they are compared all the same")
     if not both:
         raise NotComparable(f"no cell in common: A has {_listed(keys_a.values())}; B has {_listed(keys_b.values())}")
-    one_run = {r.path for r in a.records} == {r.path for r in b.records}
+    one_run = set(map(run_of, a.records)) == set(map(run_of, b.records))
     found = [
         [series(name, of, (requests[0][keys_a[key]], requests[1][keys_b[key]]), one_run) for name, of in _metrics(key)]
         for key in both
@@ -127,6 +127,11 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
         noted=_once(line for pair in subjects for line in noted(records, pair)),
         drift_share={name: found_drift.share for name, (found_drift, _) in drifts.items()},
     )
+
+
+def run_of(record: Record) -> str:
+    """Which run a record is of, wherever its journal stands: its header (name, start, machine and what was probed)."""
+    return repr(record.header)
 
 
 def _requests(side: Side) -> dict[Cell, Visits]:

@@ -140,14 +140,24 @@ class Live:
         """`on_cpu` is whether the engine says that it computes on the CPU alone."""
         self._timeline, self._on_cpu = Timeline(cores), on_cpu
         self._waiting: list[_Waiting] = []
+        self._blind = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are not judged yet."""
+        return len(self._waiting)
 
     def watch(self, request: Request, tell: Callable[[Request], None]) -> None:
         """Calls `tell` later if `request` was disturbed (the CPU's clock aside, which is judged from a whole run)."""
-        self._waiting.append(_Waiting(request, tell))
+        if not self._blind:
+            self._waiting.append(_Waiting(request, tell))
 
     def take(self, samples: Samples) -> None:
         """Takes later readings and judges the requests that they cover."""
         self._timeline.add(samples.samples)
+        # After a fault no samples come, and what waits for them would wait for ever; unless some come again.
+        if samples.samples or samples.faults:
+            self._blind = bool(samples.faults)
         if not self._timeline.instants:
             self._waiting.clear()
             return
@@ -158,4 +168,6 @@ class Live:
                 stretch = self._timeline.stretch(entry.request, self._on_cpu)
                 if stretch is not None and findings(replace(stretch, usual_hz=None)):
                     entry.tell(entry.request)
+        if self._blind:
+            self._waiting.clear()
         self._timeline.forget(min([entry.request.sent_ns for entry in self._waiting], default=last_ns))

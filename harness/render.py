@@ -235,6 +235,7 @@ def engine_line(entry: Loaded) -> str:
         parts.append(f"loaded in {entry.load_s:.1f} s")
     if entry.peak_resident_bytes is None:
         why = "the server is on another machine" if subject.remote else "its process is not known"
+        why = why if entry.pid is None else f"its process {entry.pid} gave no sample"
         parts.append(f"memory not sampled: {why}")
     else:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")

@@ -80,7 +80,8 @@ class Loaded:
     """One model in one engine: its load time in seconds and its peak memory in bytes (None: not sampled).
 
     `load_s` is from the start of an engine of ours until it answered; `cold_load_s` what a server says
-    that its first request spent on loading; `peak_gpu_bytes` what its processes held on all GPUs.
+    that its first request spent on loading; `peak_gpu_bytes` what its processes held on all GPUs. `pid` is the process
+    that was to be sampled.
     """
 
     subject: Subject
@@ -94,6 +95,7 @@ class Loaded:
     peak_unevictable_bytes: int | None = None
     peak_swap_bytes: int | None = None
     major_faults: int | None = None
+    pid: int | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -249,6 +251,7 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_unevictable_bytes=highest.unevictable_bytes if highest else None,
         peak_swap_bytes=highest.swap_bytes if highest else None,
         major_faults=samples[-1].major_faults if samples else None,
+        pid=lines[0].pid if lines else None,
         cold_load_s=next(
             (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
             None,

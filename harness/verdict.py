@@ -10,7 +10,17 @@ from typing import Literal
 
 from harness.disturbances import is_disturbed
 from harness.loads import LoadFigures
-from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
+from harness.metrics import (
+    cached_as_meant,
+    came_at_once,
+    closure_s,
+    e2e_s,
+    known,
+    lateness_s,
+    percentile,
+    tpot_s,
+    ttft_s,
+)
 from harness.noise import Disturbed, Kind
 from harness.record import Request
 from harness.stability import MEDIAN_ERROR, effective_count, half_shift
@@ -65,6 +75,7 @@ def cell_verdict(
         return Verdict("DEGRADED LOAD", (thin,))
     reasons = [
         *_too_few(requests),
+        *_untimed(requests),
         *disturbed,
         *_spread("TTFT", known(ttft_s(r) for r in requests), pooled),
         *_spread("TPOT", known(tpot_s(r) for r in requests), pooled),
@@ -133,6 +144,24 @@ def _loading(requests: Sequence[Request]) -> list[str]:
 
 def _too_few(requests: Sequence[Request]) -> list[str]:
     return ["one repeat only, spread unknown: give a larger --budget"] if len(requests) < 2 else []
+
+
+def _untimed(requests: Sequence[Request]) -> list[str]:
+    """Answers between whose tokens nothing was timed; one of six or more does not count, as a disturbance does not."""
+    whole = sum(1 for r in requests if came_at_once(r))
+    early = sum(1 for r in requests if r.chunks and ttft_s(r) is None)
+    found: list[str] = []
+    if is_disturbed(whole, len(requests)):
+        found.append(
+            f"{whole} of {len(requests)} answers arrived at one instant, so that their TTFT is of the whole answer and "
+            "their TPOT unknown: take away what buffers the stream (a proxy), or ask for more --output-tokens"
+        )
+    if is_disturbed(early, len(requests)):
+        found.append(
+            f"{early} of {len(requests)} answers arrived no later than their requests were sent: the clock of arrivals "
+            "stepped; measure again"
+        )
+    return found
 
 
 # Expected range of n normal values in standard deviations (the d2 of control charts).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -174,7 +175,7 @@ def test_runs_of_several_models_are_compared_model_by_model_and_a_model_of_one_s
     again = replace(both, path="again")
     assert len(compare(*sides(both, again)).cells) == 8
     assert {cell.model for cell in compare(*sides(short, again)).only_b} == {"mm"}
-    with pytest.raises(NotComparable, match=r"model: m Q8_0 | mm Q8_0"):
+    with pytest.raises(NotComparable, match=r"model: m Q8_0 \| mm Q8_0"):
         compare(*sides(short, long))
     assert len(compare(*sides(short, long), anyway=True).cells) == 4
 
@@ -211,6 +212,23 @@ def test_one_run_is_compared_by_its_back_ends_and_one_back_end_alone_is_refused(
         comparisons(alone, None, None, 0.05, anyway=False)
     with pytest.raises(HarnessError, match="a run in common"):
         comparisons(alone, alone, None, 0.05, anyway=False)
+
+
+def test_a_run_is_itself_by_whatever_path_it_is_named_and_as_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = stored(tmp_path / "both", interleaved(STEADY, 1, 1.2, repeats=8))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(both)
+    shutil.copytree(both, tmp_path / "copy")
+    for name in (both, "link", "copy", "copy/journal.jsonl"):
+        with pytest.raises(HarnessError, match="a run in common"):
+            comparisons(Path("both"), Path(name), None, 0.05, anyway=True)
+        (found,) = comparisons(Path("both"), Path(name), "x,y", 0.05, anyway=False)
+        assert all(d.pairs for d in all_of(found))
+    other = stored(tmp_path / "other", run(QUIET, 2, repeats=4))
+    with pytest.raises(HarnessError, match="leave B out"):
+        comparisons(both, other, "x,y", 0.05, anyway=False)
 
 
 def test_rank_intervals_have_the_ranks_of_published_tables() -> None:

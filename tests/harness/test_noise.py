@@ -217,3 +217,28 @@ def test_while_a_run_goes_on_a_disturbed_request_is_told_once_readings_from_afte
     assert told == []
     live.take(Samples("0.0", tuple(samples[end:]), 0.0))
     assert told == [requests[1]]
+
+
+def test_requests_do_not_pile_up_after_their_sampler_died_and_are_judged_again_when_samples_come_again() -> None:
+    requests = sent()[:3]
+    burnt = during(requests, CELLS[2])
+    told: list[Request] = []
+    live = Live(cores=2)
+
+    def readings(begin: int, end: int) -> tuple[Sample, ...]:
+        listed = [quiet(tick / 10) for tick in range(begin, end)]
+        return tuple(
+            with_system(s, busy_s=(s.system.busy_s or 0) + burnt(s.at_ns / 1e9)) for s in listed if s.system is not None
+        )
+
+    live.take(Samples("0.0", readings(0, 5), 0.0))
+    live.watch(requests[0], told.append)
+    live.take(Samples("0.0", (), 0.0, faults=("the sampling process ended; nothing is sampled any more",)))
+    for made in requests:
+        live.watch(made, told.append)
+        live.take(Samples("0.0", (), 0.0))
+    assert live.waiting == 0
+    live.take(Samples("0.0", readings(5, 20), 0.0))
+    live.watch(requests[2], told.append)
+    live.take(Samples("0.0", readings(20, 100), 0.0))
+    assert (told, live.waiting) == ([requests[2]], 0)
