@@ -26,8 +26,11 @@ from estimator.naming import model_file_named
 from estimator.options import parser
 from estimator.plain import to_plain
 from estimator.predict import predict
-from estimator.question import hardware_and_prices
+from estimator.question import hardware_and_prices, hardware_meant
+from estimator.scope import memory_warnings
 from estimator.specs import Workload
+
+_FIT_CONTEXT_TOKENS = 8192
 
 
 def main(arguments: list[str]) -> int:
@@ -70,6 +73,8 @@ def _prediction_text(options: Namespace) -> str:
         context_tokens=options.context,
         flash_attention=options.flash_attention,
         kv_type=options.kv_type.upper(),
+        gpu_layers=options.gpu_layers,
+        split=options.split,
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     hardware, fitted, prices = hardware_and_prices(options)
@@ -77,11 +82,36 @@ def _prediction_text(options: Namespace) -> str:
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
 
 
+def _fit_text(options: Namespace) -> str:
+    from estimator.choices import Question, fit_answer
+    from estimator.choices_text import fit_text
+
+    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
+    hardware, fitted = hardware_meant(options)
+    context = options.context or min(_FIT_CONTEXT_TOKENS, file.model.context_tokens)
+    work = Workload(
+        prompt_tokens=1,
+        output_tokens=1,
+        concurrency=options.concurrency,
+        context_tokens=context,
+        flash_attention=options.flash_attention,
+        kv_type=options.kv_type.upper(),
+        gpu_layers=options.gpu_layers,
+        split=options.split,
+    )
+    answer = fit_answer(Question(file, work, hardware, fitted))
+    warnings = memory_warnings(file, work, hardware, fitted)
+    if options.json:
+        return json.dumps(to_plain(answer) | {"warnings": list(warnings)}, indent=2) + "\n"
+    return fit_text(answer, warnings) + "\n"
+
+
 _TEXTS: dict[str, Callable[[Namespace], str]] = {
     "models": _models_text,
     "hardware": _hardware_text,
     "clouds": _clouds_text,
     "predict": _prediction_text,
+    "fit": _fit_text,
 }
 
 
