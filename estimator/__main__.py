@@ -46,8 +46,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _models_text(_: Namespace) -> str:
-    return render.models_text(catalog.models()) + "\n"
+def _models_text(options: Namespace) -> str:
+    if options.min_speed is not None:
+        return _ranking_text(options)
+    if options.hardware or options.instance:
+        raise EstimatorError("the catalogue is the same on all hardware: add --min-speed N for what runs there")
+    found = catalog.models()
+    return (json.dumps(to_plain(found), indent=2) if options.json else render.models_text(found)) + "\n"
+
+
+def _ranking_text(options: Namespace) -> str:
+    from estimator import ranking, ranking_text
+
+    hardware, fitted = hardware_meant(options)
+    work = Workload(prompt_tokens=512, output_tokens=128, context_tokens=options.context)
+    quants = () if options.quant is None else (catalog.find_mixture(options.quant),)
+    rows = ranking.ranked_models(work, hardware, fitted, options.min_speed, quants)
+    if options.rank == "speed":
+        rows = tuple(sorted(rows, key=lambda row: -(row.decode_tokens_per_s.value or 0.0)))
+    if options.json:
+        return json.dumps(to_plain(rows), indent=2) + "\n"
+    return ranking_text.ranking_text(rows, hardware, options.min_speed) + "\n"
 
 
 def _hardware_text(options: Namespace) -> str:

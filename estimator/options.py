@@ -20,7 +20,8 @@ def parser() -> ArgumentParser:
     """The whole command line: `predict`, `models`, `hardware` and `clouds`."""
     whole = _Parser("python -m estimator", description="Predicts how fast, how big and how dear a language model runs.")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    models = commands.add_parser("models", help="list the catalogue of known models")
+    models = commands.add_parser("models", help="list the catalogue, or what a machine runs at a speed")
+    _add_ranking(models)
     hardware = commands.add_parser("hardware", help="list the catalogue of hardware")
     clouds = commands.add_parser("clouds", help="list rented machines with GPUs and their prices")
     for command in (hardware, clouds):
@@ -36,6 +37,14 @@ def parser() -> ArgumentParser:
     fit.add_argument("--context", type=int, metavar="N", help="context of each request (8192, or the model's if less)")
     _add_machine(fit)
     return whole
+
+
+def _add_ranking(command: ArgumentParser) -> None:
+    command.add_argument("--min-speed", type=float, metavar="N", help="only what decodes N tok/s, on this machine or:")
+    command.add_argument("--quant", help="only this weight type (the one of the most bits)")
+    command.add_argument("--rank", choices=("size", "speed"), default="size", help="order (%(default)s, largest first)")
+    command.add_argument("--context", type=int, metavar="N", default=4096, help="context that must fit (%(default)s)")
+    _add_machine(command)
 
 
 def _add_model(command: ArgumentParser) -> None:

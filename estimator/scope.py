@@ -32,7 +32,7 @@ def memory_warnings(
     file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None
 ) -> tuple[str, ...]:
     """What an answer about memory alone stands on; of hardware that nobody looked at, its assumptions."""
-    found = [text for text in _assumptions(work, hardware) if not text.startswith("prefill by")]
+    found = [text for text in assumptions(work, hardware) if not text.startswith("prefill by")]
     if coefficients is None and not hardware.catalogued:
         found.append("not calibrated: the process itself is counted at the reference's size and a quarter more")
     elif coefficients is not None and coefficients.machine.cpu != hardware.name:
@@ -61,12 +61,12 @@ def _basis_warnings(
         yield "no coefficients: theory only, the fastest that the hardware allows; measure and fit to calibrate"
     elif coefficients.machine.cpu != hardware.name:
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
-    yield from _assumptions(work, hardware)
+    yield from assumptions(work, hardware)
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
         yield "theory times need the machine's rates: state them with --bandwidth 25GB/s --compute 200GFLOP/s"
 
 
-def _assumptions(work: Workload, hardware: Hardware) -> Iterator[str]:
+def assumptions(work: Workload, hardware: Hardware) -> Iterator[str]:
     """Those of the hardware, but how whole layers are split not where tensors are."""
     for text in hardware.assumptions:
         if work.split == "layer" or not text.startswith("layers split"):
