@@ -1,7 +1,7 @@
 """Does it fit, and what would: the settings with which a model fits, and the largest that do. Memory only, no speed.
 
-Every answer is a setting whose own verdict is a yes, found by bisection, since the need grows with context,
-concurrency, layers and bits (tests hold it to that).
+Every answer is a setting whose own verdict is a yes. Contexts, requests and layers are found by bisection, since the
+need grows with each (tests hold it to that).
 """
 
 from __future__ import annotations
@@ -137,14 +137,17 @@ def largest_context_tokens(question: Question, **changes: object) -> int:
 
 
 def best_quant(question: Question) -> str | None:
-    """The weight type with the most bytes that fits; None if none does or nobody can type this architecture."""
+    """The weight type with the most bytes that fits; None if none does or nobody can type this architecture.
+
+    Tried from the top: they are seven, and on a GPU, which leaves the table of embeddings to the host, two types of
+    almost one size can change places.
+    """
     model = question.file.model
     if model.architecture not in ARCHITECTURES:
         return None
     names = [name for name in MIXTURES if name != "MXFP4_MOE" or model.experts]
-    files = sorted((model_file(model, name) for name in names), key=lambda file: file.weight_bytes)
-    count = most(1, len(files), lambda nth: replace(question, file=files[nth - 1]).verdict().fits == "yes")
-    return files[count - 1].quant if count else None
+    files = sorted((model_file(model, name) for name in names), key=lambda file: -file.weight_bytes)
+    return next((file.quant for file in files if replace(question, file=file).verdict().fits == "yes"), None)
 
 
 def most(least: int, limit: int, holds: Callable[[int], bool]) -> int:

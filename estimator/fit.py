@@ -36,7 +36,7 @@ def device_verdict(
     There is no "tight": what is not in device memory would have to be computed elsewhere. Where nobody knows how
     large the buffers may become (not `buffers_bounded`) what would fit is unknown, and what does not fit is still a no.
     """
-    needed = need.total_bytes if devices == 1 else need.largest_share_bytes * devices
+    needed = need.largest_share_bytes * devices
     if available_bytes is None:
         return _unknown(needed, needed)
     fits: Fits = "yes" if needed <= available_bytes else "no"

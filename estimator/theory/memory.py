@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from estimator.specs import ModelFile, Workload
-from estimator.theory.buffers import compute_buffer_bytes, device_compute_bytes, output_buffer_bytes, pipeline_bytes
+from estimator.theory.buffers import (
+    compute_buffer_bytes,
+    device_compute_bytes,
+    micro_batch_rows,
+    most_rows,
+    output_buffer_bytes,
+    pipeline_bytes,
+)
 from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.resident import candidate_bytes, reused_heap_bytes, scratch_bytes, touched_compute_bytes
 from estimator.theory.split import (
@@ -121,18 +128,22 @@ class DeviceNeed:
 def device_need(file: ModelFile, work: Workload, devices: int, shares_host_memory: bool) -> DeviceNeed:
     """What `devices` GPUs hold of the layers that are theirs; with unified memory the embedding table counts too.
 
-    largest share = weights and KV cache of the fullest (split.py) + compute + output; compute has room for the
-    largest layer of the host that is copied over for a long prompt.
+    largest share = weights and KV cache of the fullest (split.py) + compute + output, however rows are rounded; compute
+    has room for the largest layer of the host that is copied over for a long prompt.
     """
     host = 0 if shares_host_memory else host_share_bytes(file, work)[0]
     weights, cache = device_share_bytes(file, work)
     if shares_host_memory:
         weights, cache = file.weight_bytes, kv_cache_bytes(file.model, work)
-    compute = device_compute_bytes(file.model, work) + streamed_bytes(file, work)
-    compute += pipeline_bytes(file.model, work) if devices > 1 else 0
+    compute, most = (
+        device_compute_bytes(file.model, work, rows)
+        + streamed_bytes(file, work)
+        + (pipeline_bytes(file.model, work, rows) if devices > 1 else 0)
+        for rows in (micro_batch_rows(work), most_rows(work))
+    )
     output = output_buffer_bytes(file.model, work)
     fullest = weights + cache if shares_host_memory else _fullest_bytes(file, work, devices)
-    return DeviceNeed(weights, cache, compute * devices, output, host, fullest + compute + output)
+    return DeviceNeed(weights, cache, compute * devices, output, host, fullest + most + output)
 
 
 def shares_of_devices(file: ModelFile, work: Workload, devices: int) -> tuple[int, ...]:

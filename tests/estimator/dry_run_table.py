@@ -20,7 +20,7 @@ from tests.estimator.grid import Case, grid, odd_shapes
 
 TABLE = Path(__file__).parents[2] / "results" / "reference" / "dry_runs.csv"
 ODD_SHAPES = 200
-# Drawn after the allowances had been chosen by the others.
+# Drawn after the allowances had been chosen; after the first of these they were doubled, and new ones drawn.
 NEW_SHAPES = 300
 _SHAPE = ("layers", "hidden", "heads", "kv_heads", "key_length", "ffn", "vocabulary")
 _WORK = ("context_tokens", "concurrency", "ubatch_tokens", "flash_attention", "kv_type")
@@ -33,7 +33,7 @@ def rows(cases: list[Case]) -> Iterator[list[object]]:
     with tempfile.TemporaryDirectory() as folder:
         answers = dry_runs([case.options(Path(folder), alloc=False) for case in cases])
     for case, answer in zip(cases, answers, strict=True):
-        odd = case.model.name.startswith(("odd-", "new-"))
+        odd = case.model.name.startswith(("odd-", "new-", "fresh-"))
         shape = [getattr(case.model, name) if odd else "" for name in (*_SHAPE, "tied_embeddings")]
         work = [getattr(case.work, name) for name in _WORK]
         yield [case.model.name, case.mixture, *shape, *work, *(round(answer[name]) for name in _BYTES)]
@@ -76,6 +76,6 @@ def _case(row: dict[str, str]) -> Case:
 
 
 if __name__ == "__main__":
-    cases = [*grid(), *odd_shapes(ODD_SHAPES), *odd_shapes(NEW_SHAPES, "new")]
+    cases = [*grid(), *odd_shapes(ODD_SHAPES), *odd_shapes(NEW_SHAPES, "new"), *odd_shapes(NEW_SHAPES, "fresh")]
     with TABLE.open("w", encoding="utf-8", newline="") as table:
         csv.writer(table, lineterminator="\n").writerows(rows(cases))
