@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator import predict
+from estimator.answer import Answer
 from estimator.catalog import find_model, models
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
 from estimator.hardware import find_parts
-from estimator.predict import Answer
 from estimator.specs import Hardware, Host, Model, ModelFile, Workload
 from estimator.tensors import model_file
 from estimator.theory.buffers import pipeline_bytes
