@@ -70,7 +70,8 @@ def device_compute_bytes(model: Model, work: Workload, rows: int | None = None) 
     Engines before late 2026 plan the logits of all n rows of a micro-batch, which a large vocabulary makes the
     largest part. The larger of both, so that a "yes" holds for either. Of 68 buffers of dense models on GPUs in
     published logs 59 are at most this, all 53 of llama.cpp itself among them; of a fork's other nine six are up to
-    105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB.
+    105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB,
+    one of which (32 B) is to 0.1 % the head that lay on the host and was copied (`split.streamed_bytes`).
     Latent attention (MLA) takes far more in such logs and is not described. Source: formula family 3 (O).
     """
     rows = rows or micro_batch_rows(work)

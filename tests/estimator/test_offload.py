@@ -14,7 +14,7 @@ from estimator.errors import EstimatorError
 from estimator.hardware import find_parts
 from estimator.specs import Hardware, Host, Model, ModelFile, Workload
 from estimator.tensors import model_file
-from estimator.theory.buffers import pipeline_bytes
+from estimator.theory.buffers import device_compute_bytes, pipeline_bytes
 from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.memory import device_need
 from estimator.theory.roofline import time_per_token_s
@@ -25,6 +25,7 @@ from estimator.theory.split import (
     host_share_bytes,
     layer_bytes,
     shares_by_device,
+    streamed_bytes,
 )
 from estimator.theory.split_time import exchange_s
 from tests.estimator.examples import FILE, MODEL, WORK
@@ -63,6 +64,16 @@ def test_the_weights_of_each_gpu_are_those_of_published_logs() -> None:
     found = [share - kept for share, kept in zip(shares_by_device(LLAMA, CONTEXT, 4), cache, strict=True)]
     logged = [1_185_540_997, 1_030_393_692, 1_030_393_692, 1_371_065_549]
     assert found == pytest.approx(logged, abs=0.01 * MIB)
+
+
+def test_a_head_that_stays_on_the_host_is_copied_into_the_gpus_buffer() -> None:
+    # "CUDA0 compute buffer size = 248.54 MiB": Llama 2 13B Q8_0, 512 cells, ik_llama.cpp's pull request 328.
+    model = find_model("llama2:13b")
+    file, work = model_file(model, "Q8_0"), Workload(1, 1, context_tokens=512, flash_attention=False, gpu_layers=40)
+    head = 32_000 * 5120 * 34 // 32
+    assert device_compute_bytes(model, work) + head == pytest.approx(248.54 * MIB, abs=0.03 * MIB)
+    assert streamed_bytes(file, work) >= head
+    assert streamed_bytes(file, replace(work, gpu_layers=41)) == 0
 
 
 def test_several_gpus_keep_four_copies_of_a_micro_batchs_inputs() -> None:
