@@ -68,10 +68,12 @@ def _cache(found: Compared) -> str:
     row = found.row
     model, work, value = row.model, row.work, row.value_bytes
     assert work is not None
-    if model.kv_lora_rank and row.cache_form == "keys and values":
-        return "keys and values unpacked: an engine or setting without latent attention"
-    if model.kv_lora_rank and row.cache_form == "latent and transposed":
-        return "the latent twice, once transposed: a setting of the fork"
+    forms = {
+        "keys and values": "keys and values unpacked: an engine or setting without latent attention",
+        "latent and transposed": "the latent twice, once transposed: a setting of the fork",
+    }
+    if model.kv_lora_rank and row.cache_form in forms:
+        return forms[row.cache_form]
     if model.sliding_window_tokens and _near(kv_cache_bytes(replace(model, sliding_window_tokens=None), work), value):
         return "whole cells in layers with a window: engines before mid-2025, and the fork"
     if _of_two_types(found):
@@ -103,11 +105,16 @@ def _compute(found: Compared) -> str:
         return "experts left on the CPU by hand: copied to the GPU, or without its feed-forward"
     if found.error > 0:
         return "logits of all rows are counted, which this build did not plan"
-    if row.quant in MIXTURES and _near(found.predicted_bytes + head_bytes(file_of(row)), row.value_bytes, 0.001):
+    if row.quant in MIXTURES and _near(_logits_bytes(row) + head_bytes(file_of(row)), row.value_bytes, 0.001):
         return "the head is on the host and copied over: counted where --gpu-layers says so"
     if (row.devices or 1) > 1 or _near(found.predicted_bytes + 5 * inputs, row.value_bytes, 0.001):
         return "copies of inputs for a pipeline of GPUs: counted where there are several"
     return "unexplained"
+
+
+def _logits_bytes(row: Logged) -> int:
+    rows = micro_batch_rows(row.work) if row.work else 0
+    return 4 * rows * (row.model.vocabulary + 2 * row.model.hidden + 1)
 
 
 def _of_two_types(found: Compared) -> bool:
