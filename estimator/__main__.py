@@ -107,7 +107,7 @@ def _fit_text(options: Namespace) -> str:
 
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     hardware, fitted = hardware_meant(options)
-    context = options.context or min(_FIT_CONTEXT_TOKENS, file.model.context_tokens)
+    context = min(_FIT_CONTEXT_TOKENS, file.model.context_tokens) if options.context is None else options.context
     work = Workload(
         prompt_tokens=1,
         output_tokens=1,
