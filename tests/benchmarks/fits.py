@@ -112,7 +112,7 @@ def row_of(name: str, pairs: Iterable[Pair]) -> list[str]:
     for truth, bound in known:
         fits += sum(truth <= free for free in memories())
         refused += sum(truth <= free < bound for free in memories())
-    ninth = quantiles(over, n=10)[-1] if len(over) > 1 else over[0]
+    ninth = min(over[-1], quantiles(over, n=10)[-1]) if len(over) > 1 else over[-1]
     shares = sorted((bound - truth) / truth for truth, bound in known)
     sizes = [f"{value / MIB:,.0f}" for value in (over[0], median(over), ninth, over[-1])]
     return [name, str(len(known)), str(false), *sizes, f"{median(shares):.1%}", f"{refused} of {fits}"]

@@ -209,6 +209,7 @@ def test_one_more_request_never_needs_less(model: Model, context: int, count: in
     assert one <= two
 
 
+@settings(max_examples=30)
 @given(MODELS, CONTEXTS, st.booleans())
 def test_more_bits_in_weights_or_cache_never_need_less(model: Model, context: int, on_gpu: bool) -> None:
     hardware = gpu("2x RTX 3090") if on_gpu else computer(0)
@@ -228,7 +229,7 @@ def test_more_layers_of_a_model_never_need_less(model: Model, one: int, other: i
     assert fewer <= more
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(MODELS, st.integers(1, 400), CONTEXTS)
 def test_whatever_is_offered_fits(model: Model, free_gib: int, context: int) -> None:
     question = asked(computer(free_gib * GIB), model, context_tokens=min(context, model.context_tokens))
