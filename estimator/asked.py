@@ -22,6 +22,8 @@ def answer_to(options: Namespace) -> Answer:
         context_tokens=options.context,
         flash_attention=options.flash_attention,
         kv_type=options.kv_type.upper(),
+        gpu_layers=options.gpu_layers,
+        split=options.split,
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     hardware, fitted, prices = hardware_and_prices(options)
