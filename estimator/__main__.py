@@ -6,7 +6,8 @@ server.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
-lists of the fields of estimator.hardware.Part and estimator.clouds.Instance.
+lists of the fields of estimator.hardware.Part and estimator.clouds.Instance; `cost --json` and `cheapest --json` the
+fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """
@@ -77,11 +78,27 @@ def _prediction_text(options: Namespace) -> str:
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
 
 
+def _cost_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    answer = asked.cost_answer(options)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cost_text(answer)) + "\n"
+
+
+def _cheapest_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    answer = asked.cheapest_answer(options)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cheapest_text(answer, options.all)) + "\n"
+
+
 _TEXTS: dict[str, Callable[[Namespace], str]] = {
     "models": _models_text,
     "hardware": _hardware_text,
     "clouds": _clouds_text,
     "predict": _prediction_text,
+    "cost": _cost_text,
+    "cheapest": _cheapest_text,
 }
 
 

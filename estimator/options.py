@@ -6,6 +6,7 @@ from argparse import ArgumentParser, BooleanOptionalAction
 from pathlib import Path
 from typing import NoReturn
 
+from estimator.cost_options import add_cheapest_options, add_cost_options
 from estimator.errors import EstimatorError
 
 
@@ -17,7 +18,7 @@ class _Parser(ArgumentParser):
 
 
 def parser() -> ArgumentParser:
-    """The whole command line: `predict`, `models`, `hardware` and `clouds`."""
+    """The whole command line: `predict`, `cost`, `cheapest`, `models`, `hardware` and `clouds`."""
     whole = _Parser("python -m estimator", description="Predicts how fast, how big and how dear a language model runs.")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     models = commands.add_parser("models", help="list the catalogue of known models")
@@ -27,10 +28,14 @@ def parser() -> ArgumentParser:
         command.add_argument("text", nargs="*", metavar="TEXT", help="words that a row must hold (all rows)")
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
     predict = commands.add_parser("predict", help="memory, speed, cost and fit of one model on one machine")
-    for command in (models, hardware, clouds, predict):
+    cost = commands.add_parser("cost", help="APIs, rented and own machines: their bills, and where they break even")
+    cheapest = commands.add_parser("cheapest", help="the cheapest machine or API that keeps limits at a load")
+    for command in (models, hardware, clouds, predict, cost, cheapest):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_question(predict)
     _add_circumstances(predict)
+    add_cost_options(cost)
+    add_cheapest_options(cheapest)
     return whole
 
 

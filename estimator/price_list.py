@@ -89,13 +89,13 @@ class Price:
         reasoning: int = 0,
     ) -> float:
         """USD of one request: `Tier.cost_usd` at the prices of its length, and `request_usd`."""
-        tier = self._reached(prompt_tokens)[-1]
+        tier = self.tier_of(prompt_tokens)
         usd = tier.cost_usd(prompt_tokens, output_tokens, cached_tokens, written_tokens, reasoning)
         return float(usd + Fraction(self.request_usd))
 
     def booked_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
         """USD of one request at most, where its usage is known: tokens not found in a cache may have been written."""
-        tier = self._reached(prompt_tokens)[-1].dearest()
+        tier = self.tier_of(prompt_tokens).dearest()
         return float(tier.cost_usd(prompt_tokens, output_tokens, cached_tokens) + Fraction(self.request_usd))
 
     def worst_usd(self, prompt_tokens: int, output_tokens: int) -> float:
@@ -109,6 +109,10 @@ class Price:
             for cached in (0, prompt_tokens)
         )
         return float(worst + Fraction(self.request_usd))
+
+    def tier_of(self, prompt_tokens: int) -> Tier:
+        """The prices of a request with that many prompt tokens."""
+        return self._reached(prompt_tokens)[-1]
 
     def _reached(self, prompt_tokens: int) -> list[Tier]:
         """The tiers that a prompt of up to this length passes, the last one its own."""
