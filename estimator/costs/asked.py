@@ -92,6 +92,12 @@ def _check_cost(options: Namespace) -> None:
         raise EstimatorError("a machine is rented or owned: leave out --usd-per-hour or --hardware-usd")
     if options.hardware is None and options.memory is not None:
         raise EstimatorError("--memory goes with --hardware")
+    of_this = ("coefficients", "bandwidth", "compute")
+    if not _is_this_machine(options) and any(getattr(options, name) is not None for name in of_this):
+        raise EstimatorError(
+            "--coefficients, --bandwidth and --compute belong to the machine that you are on: leave them out, or "
+            "--hardware and --instance"
+        )
     _check_owning(options, own and options.usd_per_hour is None)
 
 
