@@ -16,7 +16,9 @@ def rounded(value: float, way: str = "nearest", digits: int = _DIGITS) -> Decima
     step = Decimal(1).scaleb(exact.adjusted() - digits + 1)
     # What floating point left behind the fifteenth digit is not rounded up to a whole step.
     settled = exact.quantize(Decimal(1).scaleb(exact.adjusted() - 14))
-    return settled.quantize(step, rounding=_ROUNDINGS[way])
+    found = settled.quantize(step, rounding=_ROUNDINGS[way])
+    # 0.9996 is 1.00, not 1.000.
+    return found if found.adjusted() == exact.adjusted() else found.quantize(step.scaleb(1))
 
 
 def usd(value: float | None, mark: str = "") -> str:

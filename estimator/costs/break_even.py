@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from estimator.amounts import usd
 from estimator.answer import Basis
 from estimator.costs.offers import Load, Offer
 from estimator.costs.outlay import Outlay
@@ -98,11 +99,11 @@ def _reason(price_usd: float, outlay: Outlay, load: Load, machine_s: float) -> s
     if _requests(price_usd, outlay, load, machine_s) is not None:
         return "one machine carries that load"
     if own_usd >= price_usd:
-        return f"electricity alone costs ${own_usd:.3g} a request, the API ${price_usd:.3g}"
+        return f"electricity alone costs {usd(own_usd)} a request, the API {usd(price_usd)}"
     full_usd = (24 * (outlay.usd_per_hour or 0.0) + outlay.waiting_usd(SECONDS_PER_DAY)) / machine_requests_per_day(
         machine_s, load.utilisation
     ) + own_usd
-    return f"a machine in full use costs ${full_usd:.3g} a request, the API ${price_usd:.3g}"
+    return f"a machine in full use costs {usd(full_usd)} a request, the API {usd(price_usd)}"
 
 
 def _doubt(price_usd: float, outlay: Outlay, load: Load, low_s: float | None, high_s: float | None) -> str:

@@ -57,6 +57,8 @@ class Owning:
         amounts = (self.price_usd, self.usd_per_kwh, self.watts, self.idle_watts, self.joules_per_request)
         if any(amount is not None and not (math.isfinite(amount) and amount >= 0) for amount in amounts):
             raise EstimatorError("prices, watts and joules must be at least 0")
+        if self.watts is not None and (self.idle_watts or 0.0) > self.watts:
+            raise EstimatorError("a machine draws at least as much while it works: --idle-watts is above --watts")
         if self.lifetime_years is not None and not 0 < self.lifetime_years <= 100:
             raise EstimatorError("the lifetime must be above 0 and at most 100 years")
         if self.watts is not None and self.joules_per_request is not None:

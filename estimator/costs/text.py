@@ -88,7 +88,7 @@ def _row(offer: Offer, last: str = "") -> Iterator[str]:
     yield f"{name:<{room}}{figures}"
     low, high = (usd(end) for end in (offer.month_usd.low, offer.month_usd.high))
     if low != high:
-        yield f"{'':<{_NAME}} {low} .. {high} a month (90 % interval of the speed)"
+        yield f"      {low} .. {high} a month (90 % interval of the speed)"
 
 
 def _percent(share: float) -> str:
