@@ -3,16 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from estimator.amounts import count, rounded, usd
 from estimator.answer import Quantity
 from estimator.clouds import find_instance
-from estimator.costs.break_even import BreakEven, break_even
 from estimator.costs.cheapest import ApiCandidate, cheapest
 from estimator.costs.comparison import Costed, compare
-from estimator.costs.offers import Load, Offer, api_offer, machine_offer
+from estimator.costs.offers import Load, api_offer, machine_offer
 from estimator.costs.outlay import Outlay, Owning, owned, rent_stated, rented
 from estimator.costs.serving import Machine, Serving, Unserved, best_serving, machine_of, meets
 from estimator.errors import EstimatorError
@@ -22,24 +21,15 @@ from estimator.predict import predict
 from estimator.price_list import Price
 from estimator.specs import Workload
 from estimator.theory.cost import (
-    always_cheaper_requests_per_day,
-    break_even_requests_per_day,
-    machine_requests_per_day,
     machines_needed,
 )
-from tests.estimator.examples import FILE, HARDWARE, coefficients
+from tests.estimator.examples import FILE, HARDWARE, coefficients, serving_of
 
 PRICE = Price(10.0, 1.0, 30.0, "as stated")
 LOAD = Load(1000, 300, requests_per_day=10_000)
 RENT = Outlay("rented", 1.0, ("$1 an hour, as stated",))
 _usd = st.floats(1e-6, 1e3)
 _machine_s = st.floats(1e-3, 1e4)
-
-
-def serving(machine_s: float, low: float | None = None, high: float | None = None) -> Serving:
-    """A machine that a request occupies for so long."""
-    time = Quantity(machine_s, low, high, basis="theory" if low is None else "calibrated")
-    return Serving(1, 1, 1, time, time, time, "yes", "", ())
 
 
 def test_an_api_bills_each_request_at_its_list() -> None:
@@ -55,23 +45,23 @@ def test_an_unknown_price_is_unknown_and_not_nothing() -> None:
     assert (offer.request_usd.value, offer.month_usd.value) == (None, None)
     assert offer.obstacle is not None
     assert offer.obstacle.obstacle == "price unknown"
-    machine = machine_offer("m", "rented", Outlay("rented", None, ("no price",)), serving(1.0), LOAD)
+    machine = machine_offer("m", "rented", Outlay("rented", None, ("no price",)), serving_of(1.0), LOAD)
     assert (machine.month_usd.value, machine.obstacle and machine.obstacle.obstacle) == (None, "price unknown")
 
 
 def test_a_load_that_is_too_much_for_one_machine_needs_more_and_pays_for_all_of_them() -> None:
     # 10,000 requests of 20 s are 2.3 days a day.
-    offer = machine_offer("m", "rented", RENT, serving(20.0), LOAD)
+    offer = machine_offer("m", "rented", RENT, serving_of(20.0), LOAD)
     assert (offer.machines, offer.month_usd.value) == (3, 3 * 730)
     assert offer.busy_share == pytest.approx(10_000 * 20 / (3 * 86_400))
     assert offer.request_usd.value == pytest.approx(3 * 24 / 10_000)
     assert offer.at_least
-    half = machine_offer("m", "rented", RENT, serving(20.0), replace(LOAD, utilisation=0.5))
+    half = machine_offer("m", "rented", RENT, serving_of(20.0), replace(LOAD, utilisation=0.5))
     assert half.machines == 5
 
 
 def test_without_a_load_a_request_costs_its_share_of_a_machine_in_full_use() -> None:
-    offer = machine_offer("m", "rented", RENT, serving(36.0), replace(LOAD, requests_per_day=None, utilisation=0.5))
+    offer = machine_offer("m", "rented", RENT, serving_of(36.0), replace(LOAD, requests_per_day=None, utilisation=0.5))
     assert offer.request_usd.value == pytest.approx(36 / 3600 / 0.5)
     assert offer.machines == 1
     assert offer.month_usd.value == pytest.approx(730)
@@ -84,7 +74,7 @@ def test_a_load_that_just_fills_machines_needs_no_more_of_them() -> None:
 
 def test_the_price_of_hardware_is_spread_over_its_lifetime_and_idle_draw_is_shown_apart() -> None:
     owning = Owning(8760.0, 2.0, usd_per_kwh=0.5, watts=400.0, idle_watts=100.0)
-    offer = machine_offer("m", "owned", owned(owning, None), serving(4.32), LOAD)
+    offer = machine_offer("m", "owned", owned(owning, None), serving_of(4.32), LOAD)
     parts = {name: part.value for name, part in offer.month_parts_usd.items()}
     # $0.5 an hour; half of the month at 400 W and half at 100 W.
     assert parts["hardware"] == pytest.approx(0.5 * 730)
@@ -95,7 +85,7 @@ def test_the_price_of_hardware_is_spread_over_its_lifetime_and_idle_draw_is_show
 
 def test_measured_joules_take_the_place_of_power() -> None:
     owning = Owning(8760.0, 1.0, usd_per_kwh=0.36, joules_per_request=1000.0)
-    offer = machine_offer("m", "owned", owned(owning, find_part("RTX 4090")), serving(1.0), LOAD)
+    offer = machine_offer("m", "owned", owned(owning, find_part("RTX 4090")), serving_of(1.0), LOAD)
     assert offer.month_parts_usd["electricity"].value == pytest.approx(1e-4 * 10_000 * 730 / 24)
 
 
@@ -129,91 +119,11 @@ def test_a_rent_has_the_date_and_source_of_the_catalogue() -> None:
     assert (unknown.usd_per_hour, rented(find_instance("p5e.48xlarge"), 70.0).usd_per_hour) == (None, 70.0)
 
 
-def point(price: float, machine_s: float, outlay: Outlay, load: Load = LOAD) -> BreakEven:
-    """Where a machine breaks even with an API of that price a request."""
-    api = Offer("api", "api", request_usd=Quantity(price, basis="stated"))
-    return break_even(api, machine_offer("m", "rented", outlay, serving(machine_s), load), outlay, load)
-
-
-def test_break_even_is_the_rent_of_a_day_over_the_price_of_a_request() -> None:
-    found = point(0.024, 8.64, RENT)
-    assert found.verdict == "from"
-    assert found.requests_per_day == pytest.approx(1000)
-    assert found.tokens_per_day == pytest.approx(1_300_000)
-    assert found.throughput_needed == pytest.approx(0.1)
-    assert found.always_from_tokens_per_day == pytest.approx(1_300_000)
-
-
-def test_a_machine_that_cannot_carry_the_load_at_which_it_would_pay_never_pays() -> None:
-    found = point(0.024, 100.0, RENT)
-    assert (found.verdict, found.requests_per_day, found.tokens_per_day) == ("never", None, None)
-    assert found.reason == (
-        "a machine in full use costs $0.0278 a request, the API $0.0240, even at the speed that theory allows"
-    )
-
-
-def test_electricity_that_costs_more_than_the_api_never_pays() -> None:
-    found = point(1e-5, 10.0, Outlay("owned", 0.0, (), usd_per_kwh=0.36, busy_w=1000.0))
-    assert found.verdict == "never"
-    assert found.reason.startswith("electricity alone costs $0.00100 a request, the API $0.0000100")
-
-
-def test_a_machine_that_costs_nothing_is_always_cheaper() -> None:
-    assert point(0.01, 10.0, Outlay("owned", 0.0, ())).verdict == "always"
-
-
-def test_where_the_interval_of_the_speed_changes_the_verdict_it_is_said() -> None:
-    api = Offer("api", "api", request_usd=Quantity(0.024, basis="stated"))
-    for machine_s, verdict in ((80.0, "from"), (90.0, "never")):
-        offer = machine_offer("m", "rented", RENT, serving(machine_s, 70.0, 110.0), LOAD)
-        found = break_even(api, offer, RENT, LOAD)
-        assert found.verdict == verdict
-        assert "uncertain: at the slow end of the interval of the speed never" in found.reason
-
-
-def test_without_a_price_or_a_speed_break_even_is_unknown() -> None:
-    free = Offer("api", "api")
-    assert break_even(free, machine_offer("m", "rented", RENT, serving(1.0), LOAD), RENT, LOAD).verdict == "unknown"
-    api = api_offer("a:b", PRICE, LOAD)
-    unserved = machine_offer("m", "rented", RENT, Unserved("does not fit", "too small"), LOAD)
-    found = break_even(api, unserved, RENT, LOAD)
-    assert (found.verdict, found.reason) == ("unknown", "m cannot be compared: too small")
-
-
-@given(_usd, st.floats(0, 1e3), _usd, _machine_s)
-def test_at_the_break_even_point_both_cost_the_same(fixed: float, own: float, api: float, machine_s: float) -> None:
-    carries = machine_requests_per_day(machine_s)
-    found = break_even_requests_per_day(fixed, own, api, carries)
-    if found is None:
-        for share in (0.01, 0.5, 1.0):
-            assert fixed + own * carries * share >= api * carries * share * (1 - 1e-8)
-    else:
-        assert fixed + own * found == pytest.approx(api * found, rel=1e-6)
-        assert machines_needed(found, machine_s) == 1
-
-
-@given(st.floats(1, 1e6), st.floats(1.0001, 100), st.floats(1, 1e4))
-def test_above_the_load_that_is_named_more_machines_never_fall_behind(even: float, ratio: float, above: float) -> None:
-    carries = even * ratio
-    always = always_cheaper_requests_per_day(even, carries)
-    assume(always is not None)
-    load = (always or 0.0) * above
-    # n machines are paid for by n x even requests.
-    assert machines_needed(load, 86_400 / carries) * even <= load * (1 + 1e-6)
-
-
-def test_between_break_even_and_that_load_they_do() -> None:
-    # Even at 60 of 100 requests: 2 machines need 120, so 101 requests are dearer again; 3 need 180, 4 need 240.
-    assert always_cheaper_requests_per_day(60, 100) == 120
-    assert always_cheaper_requests_per_day(75, 100) == 225
-    assert always_cheaper_requests_per_day(100, 100) is None
-
-
 @given(_usd, _machine_s, st.floats(1, 1e6), st.floats(1, 5))
 def test_bills_grow_with_load_rent_and_time(rent: float, machine_s: float, per_day: float, factor: float) -> None:
     def month(rent: float, machine_s: float, per_day: float) -> float:
         outlay = Outlay("owned", rent, (), usd_per_kwh=0.3, busy_w=300, idle_w=50)
-        offer = machine_offer("m", "owned", outlay, serving(machine_s), Load(100, 50, requests_per_day=per_day))
+        offer = machine_offer("m", "owned", outlay, serving_of(machine_s), Load(100, 50, requests_per_day=per_day))
         return (offer.month_usd.value or 0.0) * (1 + 1e-9)
 
     base = month(rent, machine_s, per_day) / (1 + 1e-9)
