@@ -158,7 +158,7 @@ def test_serving_is_what_predict_says_of_the_same_question() -> None:
 
 
 def test_a_model_that_needs_several_gpus_is_split_and_its_price_is_no_lower_bound() -> None:
-    big = model_file(find_model("llama3.1:70b"), "Q4_K_M")
+    big = model_file(find_model("llama3.1:70b"), "Q8_0")
     found = best_serving(big, LOAD.work, machine_of("g", find_part("RTX 4090"), 4), (1,))
     assert isinstance(found, Serving)
     assert (found.copies, found.devices) == (1, 4)
