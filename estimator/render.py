@@ -46,19 +46,19 @@ def answer_text(answer: Answer) -> str:
     rates = ", ".join(_rates(hardware.bandwidth_bytes_per_s, hardware.compute_flop_per_s)) or "rates unknown"
     lines = [
         f"{answer.title}, {answer.quant}",
-        *_wrapped("asked", request),
-        *_wrapped("on", f"{hardware.name}, {size(hardware.memory_free_bytes)} free, {rates} ({hardware.source})"),
-        *_wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
+        *wrapped("asked", request),
+        *wrapped("on", f"{hardware.name}, {size(hardware.memory_free_bytes)} free, {rates} ({hardware.source})"),
+        *wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
         "",
         _row("", "theory", "calibrated", "90 % interval", "basis"),
         *(_quantity_row(name, quantity, size) for name, quantity in answer.memory.items()),
         "",
         *(_quantity_row(name, quantity, _writer(name)) for name, quantity in (answer.speed | answer.cost).items()),
         "",
-        *_wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
-        *_wrapped("", _margin(answer)),
+        *wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
+        *wrapped("", _margin(answer)),
     ]
-    lines += [line for warning in answer.warnings for line in _wrapped("!", warning)]
+    lines += [line for warning in answer.warnings for line in wrapped("!", warning)]
     return "\n".join(lines)
 
 
@@ -128,7 +128,8 @@ def _margin(answer: Answer) -> str:
     )
 
 
-def _wrapped(mark: str, text: str) -> list[str]:
+def wrapped(mark: str, text: str) -> list[str]:
+    """`text` in lines of at most 80 columns, the first behind `mark`."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=f"{mark:<6}" if mark != "!" else "!     ", subsequent_indent=" " * 6
     )

@@ -1,0 +1,46 @@
+"""Which entry `--api NAME --provider NAME` means: what was measured here first, then what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from estimator.api.file import ApiEntry
+from estimator.errors import EstimatorError, UnknownName
+
+
+def find_entry(entries: Sequence[ApiEntry], model: str, provider: str | None) -> ApiEntry:
+    """The entry that the words mean. Raises UnknownName with the nearest known names.
+
+    Local entries hide published ones of the same model unless `provider` says otherwise; raises EstimatorError
+    where several providers are left.
+    """
+    named = [entry for entry in entries if model.lower() in _names(entry)]
+    if not named:
+        known = sorted({name for entry in entries for name in _names(entry)})
+        raise UnknownName(
+            f"unknown API model {model!r}{_did_you_mean(model, known)}; `python -m estimator models --api` shows all, "
+            f"`python -m harness run --backend openai --model {model}` then `python -m calibration fit` adds one"
+        )
+    providers = sorted({entry.provider for entry in named})
+    if provider is not None and provider.lower() not in providers:
+        raise UnknownName(
+            f"no figures of {model} at {provider!r}{_did_you_mean(provider, providers)}; known: {', '.join(providers)}"
+        )
+    found = [entry for entry in named if provider is None or entry.provider == provider.lower()]
+    best = [entry for entry in found if entry.basis == "measured"] or found
+    if len({entry.provider for entry in best}) > 1:
+        names = ", ".join(sorted({entry.provider for entry in best}))
+        raise EstimatorError(f"{model} is known at {names}: say which with --provider")
+    # Of several models of one name at one provider the one that is called just so, else the latest.
+    exact = [entry for entry in best if entry.model.lower() == model.lower()]
+    return max(exact or best, key=lambda entry: entry.last_day)
+
+
+def _names(entry: ApiEntry) -> set[str]:
+    return {entry.model.lower(), *(name.lower() for name in entry.names)}
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
