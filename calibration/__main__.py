@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from calibration.errors import CalibrationError
+from calibration.errors import CalibrationError, NothingToFit
 from estimator.errors import EstimatorError
 from harness.errors import HarnessError
 
@@ -50,9 +50,19 @@ def fit(
 
     records, unreadable = read_records(results or [DEFAULT_RESULTS])
     apis = fit_api(records)
-    if apis is not None and _write_api(apis, output.with_name("api.json")) and _all_behind_apis(records):
+    wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
+    if apis is not None and _all_behind_apis(records):
+        if not wrote:
+            raise NothingToFit(f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3])}")
+        _left_out(unreadable)
         return
-    fitted = fit_records(records, unreadable, reference() if prior else None, include_noisy)
+    try:
+        fitted = fit_records(records, unreadable, reference() if prior else None, include_noisy)
+    except NothingToFit as error:
+        if not wrote:
+            raise
+        _left_out([*unreadable, f"every engine: {error}"])
+        return
     show_fit(OUT, fitted)
     try:
         write_coefficients(output, fitted.coefficients)
@@ -61,7 +71,7 @@ def fit(
     OUT.print(f"coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write_api(fitted: ApiFit, output: Path) -> bool:
+def _wrote_api(fitted: ApiFit, output: Path) -> bool:
     """Shows and writes the fit of APIs; whether there was one."""
     from calibration.api.report import show_api
     from estimator.api.file import write_api
@@ -75,6 +85,11 @@ def _write_api(fitted: ApiFit, output: Path) -> bool:
         raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
     OUT.print(f"API coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
     return True
+
+
+def _left_out(reasons: list[str]) -> None:
+    for reason in reasons:
+        OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _all_behind_apis(records: list[Record]) -> bool:
@@ -92,7 +107,7 @@ def api_reference(
     from calibration.api.fitting import ApiFit
     from calibration.api.published import published as fit_published
 
-    _write_api(ApiFit(fit_published(published), ()), output)
+    _wrote_api(ApiFit(fit_published(published), ()), output)
 
 
 @app.command()

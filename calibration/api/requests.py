@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from harness.metrics import NS, e2e_s, streamed_tokens, tpot_s, ttft_s
+from harness.metrics import NS, cached_as_meant, e2e_s, streamed_tokens, tpot_s, ttft_s
 from harness.record import Record, Request, Subject
 
 API_BACKENDS = ("openai", "http", "langchain")
@@ -134,7 +134,7 @@ def _unusable(request: Request) -> str | None:
         return "under load: loads are measured but not fitted yet"
     if request.error is not None:
         return None
-    if request.usage.cached_tokens:
+    if not cached_as_meant(request):
         return "the server had the prompt in its cache"
     if request.usage.hidden_tokens:
         return "the model reasoned before it answered"
