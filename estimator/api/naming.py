@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from estimator.api.file import ApiEntry
 from estimator.errors import EstimatorError, UnknownName
+from estimator.nearest import did_you_mean
 
 
 def find_entry(entries: Sequence[ApiEntry], model: str, provider: str | None) -> ApiEntry:
@@ -19,13 +19,13 @@ def find_entry(entries: Sequence[ApiEntry], model: str, provider: str | None) ->
     if not named:
         known = sorted({name for entry in entries for name in _names(entry)})
         raise UnknownName(
-            f"unknown API model {model!r}{_did_you_mean(model, known)}; `python -m estimator models --api` shows all, "
+            f"unknown API model {model!r}{did_you_mean(model, known)}; `python -m estimator models --api` shows all, "
             f"`python -m harness run --backend openai --model {model}` then `python -m calibration fit` adds one"
         )
     providers = sorted({entry.provider for entry in named})
     if provider is not None and provider.lower() not in providers:
         raise UnknownName(
-            f"no figures of {model} at {provider!r}{_did_you_mean(provider, providers)}; known: {', '.join(providers)}"
+            f"no figures of {model} at {provider!r}{did_you_mean(provider, providers)}; known: {', '.join(providers)}"
         )
     found = [entry for entry in named if provider is None or entry.provider == provider.lower()]
     best = [entry for entry in found if entry.basis == "measured"] or found
@@ -39,8 +39,3 @@ def find_entry(entries: Sequence[ApiEntry], model: str, provider: str | None) ->
 
 def _names(entry: ApiEntry) -> set[str]:
     return {entry.model.lower(), *(name.lower() for name in entry.names)}
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
