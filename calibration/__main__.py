@@ -37,7 +37,9 @@ def calibration(debug: Annotated[bool, typer.Option(help="Show the traceback of 
 @app.command()
 def fit(
     results: Paths = None,
-    output: Annotated[Path, typer.Option(help="The coefficient file to write.")] = DEFAULT_OUTPUT,
+    output: Annotated[
+        Path, typer.Option(help="The coefficient file to write; api.json is beside it.")
+    ] = DEFAULT_OUTPUT,
     include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
@@ -53,7 +55,9 @@ def fit(
     wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
     if apis is not None and _all_behind_apis(records):
         if not wrote:
-            raise NothingToFit(f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3])}")
+            raise NothingToFit(
+                f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
+            )
         _left_out(unreadable)
         return
     try:

@@ -87,4 +87,8 @@ def test_the_estimator_answers_from_the_fit_with_its_basis(measured: tuple[Path,
     assert said["end_to_end_s"]["p90"] > said["end_to_end_s"]["p50"]
     assert said["cost_usd"] == pytest.approx(128e-6 + 64e-6)
     assert said["basis"].startswith("local calibration: 120 requests")
-    assert said["warnings"] == []
+    for name in ("ttft", "time_per_token", "end_to_end"):
+        low, high = said[f"{name}_interval_s"]["p50"]
+        assert low <= said[f"{name}_s"]["p50"] <= high
+    (warning,) = said["warnings"]
+    assert warning.startswith("all requests are of one day")

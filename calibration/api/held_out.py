@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -16,9 +17,10 @@ def held_out(requests: Sequence[ApiRequest]) -> dict[str, ApiHeldOut]:
     """The later half (in time) predicted from the earlier half; empty where a half has under six requests."""
     half = len(requests) // 2
     laws, later = fit_laws(requests[:half]), ended_well(requests[half:])
+    late = sum(request.timed_out for request in requests[half:])
     if laws is None or len(later) < NEEDED["p50"]:
         return {}
-    found = {name: _error(laws, later, name) for name in QUANTITIES}
+    found = {name: _error(laws, later, late, name) for name in QUANTITIES}
     return {name: error for name, error in found.items() if error is not None}
 
 
@@ -27,7 +29,8 @@ def measured_s(request: ApiRequest, quantity: str) -> float | None:
     return {"ttft": request.ttft_s, "time_per_token": request.time_per_token_s}.get(quantity, request.e2e_s)
 
 
-def _error(laws: Laws, later: Sequence[ApiRequest], quantity: str) -> ApiHeldOut | None:
+def _error(laws: Laws, later: Sequence[ApiRequest], late: int, quantity: str) -> ApiHeldOut | None:
+    """The error on `later` requests, and on `late` more that timed out: slower than any prediction."""
     ratios: dict[tuple[int, int], list[float]] = {}
     covered: dict[str, list[bool]] = {"p90": [], "p99": []}
     for request in later:
@@ -39,20 +42,21 @@ def _error(laws: Laws, later: Sequence[ApiRequest], quantity: str) -> ApiHeldOut
             if (top := predicted_s(laws, request, quantity, name)) is not None:
                 hits.append(value <= top)
     pooled = [ratio for values in ratios.values() for ratio in values]
-    if len(pooled) < NEEDED["p50"]:
+    middle = median([*pooled, *[math.inf] * late])
+    if len(pooled) < NEEDED["p50"] or math.isinf(middle):
         return None
     by_size = [abs(median(values) - 1) for values in ratios.values() if len(values) >= NEEDED["p50"]]
     return ApiHeldOut(
         requests=len(pooled),
-        p50_error=abs(median(pooled) - 1),
+        p50_error=abs(middle - 1),
         p50_worst=max(by_size, default=None),
-        p90_coverage=_share(covered["p90"]),
-        p99_coverage=_share(covered["p99"]),
+        p90_coverage=_share(covered["p90"], late),
+        p99_coverage=_share(covered["p99"], late),
     )
 
 
-def _share(hits: Sequence[bool]) -> float | None:
-    return sum(hits) / len(hits) if hits else None
+def _share(hits: Sequence[bool], late: int) -> float | None:
+    return sum(hits) / (len(hits) + late) if hits else None
 
 
 def days(requests: Sequence[ApiRequest], laws: Laws) -> tuple[ApiDay, ...]:

@@ -2,7 +2,7 @@
 
 Needed: 6 requests for a law (p50), 20 for p90, 200 for p99 (two are then expected beyond it). Ranks are conformal,
 ceil((n + 1) q) of n, so that the next request is under the quantile at least as often as it says, if requests are
-exchangeable. Requests that timed out count as slower than all: the quantile that they reach is not known.
+exchangeable. Requests that timed out count as slower than all: a quantile that they reach is not known, p50 neither.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
+from calibration.api.intervals import interval, leverage
 from calibration.api.requests import ApiRequest, ended_well
 from estimator.api.file import EndToEndLaw, TokenLaw, TtftLaw
 
 QUANTILES = {"p90": 0.9, "p99": 0.99}
+_MIDDLE = {"p50": 0.5} | QUANTILES
 NEEDED = {"p50": 6, "p90": 20, "p99": 200}
 # Sizes that differ by less do not tell a price per prompt token from the constant.
 _PROMPT_RANGE = 1.5
@@ -49,13 +50,12 @@ def fit_laws(requests: Sequence[ApiRequest]) -> Laws | None:
     late = sum(request.timed_out for request in requests)
     first = [(r.prompt_tokens, r.ttft_s) for r in good if r.ttft_s]
     tokens = [r.time_per_token_s for r in good if r.time_per_token_s]
-    if len(first) < NEEDED["p50"]:
+    if len(first) < NEEDED["p50"] or _middle([value for _, value in first], late) is None:
         return None
-    ttft = _ttft(first, late)
-    token = None
-    if len(tokens) >= NEEDED["p50"]:
-        middle = median(tokens)
-        token = TokenLaw(middle, spread([value / middle for value in tokens], late))
+    ttft, token = _ttft(first, late), None
+    if len(tokens) >= NEEDED["p50"] and (middle := _middle(tokens, late)) is not None:
+        ratios = [value / middle for value in tokens]
+        token = TokenLaw(middle, spread(ratios, late), intervals(ratios, late))
     laws = Laws(ttft, token, None)
     return laws if token is None else Laws(ttft, token, _end_to_end(laws, good, late))
 
@@ -63,21 +63,32 @@ def fit_laws(requests: Sequence[ApiRequest]) -> Laws | None:
 def _ttft(first: Sequence[tuple[int, float]], late: int) -> TtftLaw:
     sizes = [tokens for tokens, _ in first]
     seconds = [value for _, value in first]
-    constant, slope = median(seconds), None
+    constant, slope, surest = _middle(seconds, late) or 0.0, None, None
     if max(sizes) >= _PROMPT_RANGE * min(sizes):
-        constant, slope = _line(sizes, seconds)
+        constant, slope = _line(sizes, seconds, late)
+        surest = leverage(sizes, constant, slope)
     law = TtftLaw(constant, slope, {})
     ratios = [value / law.p50_s(tokens) for tokens, value in first]
-    return TtftLaw(constant, slope, spread(ratios, late))
+    return TtftLaw(constant, slope, spread(ratios, late), intervals(ratios, late), surest)
 
 
-def _line(sizes: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+def _middle(values: Sequence[float], late: int) -> float | None:
+    """The median of `values` and of `late` more that were slower than all; None where it is one of those."""
+    ranked, place = sorted(values), 0.5 * (len(values) + late - 1)
+    if place > len(ranked) - 1:
+        return None
+    low, high = ranked[math.floor(place)], ranked[math.ceil(place)]
+    return low + (high - low) * (place % 1)
+
+
+def _line(sizes: Sequence[int], seconds: Sequence[float], late: int) -> tuple[float, float]:
     """constant + slope x size through the middle, in two passes: the second weighs by 1 / the first's prediction."""
     rows = [(1.0, float(size)) for size in sizes]
-    guess = (median(seconds), 0.0)
+    guess = (_middle(seconds, late) or 0.0, 0.0)
+    level = min(0.5 * (len(rows) + late) / len(rows), 1.0)
     for _ in range(2):
         weights = [1.0 / (guess[0] + guess[1] * size) for size in sizes]
-        guess = _non_negative(rows, seconds, weights, 0.5)
+        guess = _non_negative(rows, seconds, weights, level)
     return guess
 
 
@@ -88,8 +99,9 @@ def _non_negative(
     import numpy as np
     from sklearn.linear_model import QuantileRegressor
 
-    step = max(1, len(rows) // _ROWS)
-    x, y, w = np.array(rows[::step]), np.array(values[::step]), np.array(weights[::step])
+    # Thinned in the order of sizes and times, so that every size keeps its share and its spread.
+    order = sorted(range(len(rows)), key=lambda index: (rows[index], values[index]))[:: max(1, len(rows) // _ROWS)]
+    x, y, w = (np.array([column[index] for index in order]) for column in (rows, values, weights))
     columns = [0, 1]
     while True:
         model = QuantileRegressor(quantile=quantile, alpha=0.0, fit_intercept=False, solver="highs")
@@ -120,27 +132,50 @@ def spread(ratios: Sequence[float], late: int = 0) -> dict[str, float]:
     return found
 
 
+def intervals(ratios: Sequence[float], late: int = 0, middle: float = 1.0) -> dict[str, tuple[float, float]]:
+    """The 90 % interval of each known quantile of `ratios`, as factors of it, 1 included; that of p50 is `middle`."""
+    found = {}
+    for name, factor in ({"p50": middle} | spread(ratios, late)).items():
+        if (ends := interval(ratios, _MIDDLE[name], late)) is not None:
+            found[name] = (min(1.0, ends[0] / factor), max(1.0, ends[1] / factor))
+    return found
+
+
 def _end_to_end(laws: Laws, good: Sequence[ApiRequest], late: int) -> EndToEndLaw:
     """Factors (F, D) of each quantile of E2E = F x ttft + D x rest, on E2E relative to its p50.
 
     One factor for both where the sizes do not part them, or requests are under five times what the quantile needs.
+    p50 has a factor where the sum of both medians is beyond the 90 % interval of the median (tokens that come in
+    batches, say).
     """
     whole = [(laws.first_s(r), laws.rest_s(r) or 0.0, r.e2e_s) for r in good if r.e2e_s]
     ratios = [value / (first + rest) for first, rest, value in whole]
     shares = sorted(first / (first + rest) for first, rest, _ in whole)
-    common = spread(ratios, late)
-    if not shares or shares[-1 - len(shares) // 20] - shares[len(shares) // 20] < _SHARE_RANGE:
-        return EndToEndLaw({name: (factor, factor) for name, factor in common.items()})
-    rows = [(first / (first + rest), rest / (first + rest)) for first, rest, _ in whole]
-    found: dict[str, tuple[float, float]] = {}
-    for name, factor in common.items():
-        level = math.ceil((len(ratios) + late + 1) * QUANTILES[name] - 1e-9) / len(ratios)
-        found[name] = (factor, factor)
+    offset = _offset(ratios, late)
+    common = ({} if offset is None else {"p50": offset}) | spread(ratios, late)
+    found = {name: (factor, factor) for name, factor in common.items()}
+    if shares[-1 - len(shares) // 20] - shares[len(shares) // 20] >= _SHARE_RANGE:
+        rows = [(first / (first + rest), rest / (first + rest)) for first, rest, _ in whole]
+        found |= _parted(rows, ratios, late)
+    return EndToEndLaw(found, intervals(ratios, late, offset or 1.0))
+
+
+def _offset(ratios: Sequence[float], late: int) -> float | None:
+    """The median of `ratios` where its 90 % interval leaves out 1."""
+    known, middle = interval(ratios, 0.5, late), _middle(ratios, late)
+    return None if known is None or known[0] <= 1 <= known[1] else middle
+
+
+def _parted(rows: Sequence[tuple[float, float]], ratios: Sequence[float], late: int) -> dict[str, tuple[float, float]]:
+    """Factors for TTFT and for the rest apart, of the quantiles for which there are requests enough."""
+    found = {}
+    for name, quantile in QUANTILES.items():
+        level = math.ceil((len(ratios) + late + 1) * quantile - 1e-9) / len(ratios)
         if level < 1 and len(ratios) >= _TO_PART * NEEDED[name]:
             # What is above p50: no part of a request is faster at p90 than at p50.
             first_more, rest_more = _non_negative(rows, [r - 1 for r in ratios], [1.0] * len(rows), level)
             found[name] = (1 + first_more, 1 + rest_more)
-    return EndToEndLaw(found)
+    return found
 
 
 def predicted_s(laws: Laws, request: ApiRequest, quantity: str, quantile: str) -> float | None:
@@ -152,12 +187,12 @@ def predicted_s(laws: Laws, request: ApiRequest, quantity: str, quantile: str) -
         return None
     if quantity == "time_per_token":
         return _scaled(token.per_output_token_s, token.spread, quantile)
-    if quantile == "p50":
-        return first + rest
-    factors = laws.end_to_end.spread.get(quantile) if laws.end_to_end else None
-    if factors is None:
+    factors = laws.end_to_end.spread if laws.end_to_end else {}
+    middle = factors.get("p50", (1.0, 1.0))
+    if quantile != "p50" and quantile not in factors:
         return None
-    return max(first + rest, factors[0] * first + factors[1] * rest, first * laws.ttft.spread.get(quantile, 1.0))
+    tops = (factors.get(name, middle) for name in ("p50", quantile))
+    return max(first * laws.ttft.spread.get(quantile, 1.0), *(a * first + b * rest for a, b in tops))
 
 
 def _scaled(p50_s: float, factors: Mapping[str, float], quantile: str) -> float | None:

@@ -44,6 +44,8 @@ def _lines(entry: ApiEntry) -> Iterable[str]:
         yield f"  held out, {name.replace('_', ' ')}: {_error(error)}"
     if not entry.held_out:
         yield "  held out: too few requests to split by time"
+    if entry.basis == "measured" and not entry.days:
+        yield f"  drift over days: unknown, all requests are of {entry.first_day}; measure again on other days"
     for day in entry.days:
         yield (
             f"  {day.day}        {day.requests} requests: TTFT {_against(day.ttft_ratio)}, "

@@ -138,7 +138,7 @@ def _unusable(request: Request) -> str | None:
         return "the server had the prompt in its cache"
     if request.usage.hidden_tokens:
         return "the model reasoned before it answered"
-    if request.usage.prompt_tokens is None or streamed_tokens(request) is None:
+    if not request.usage.prompt_tokens or streamed_tokens(request) is None:
         return "the server counted no tokens"
     return None
 

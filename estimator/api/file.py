@@ -5,9 +5,10 @@ data/reference_api.json is fitted to published requests. The dataclasses below a
 
     {"format": 1, "fitted_at": ..., "records": {"sources": 1, "requests": 120, "digest": "sha256:..."},
      "entries": [{"provider": "openai", "model": "gpt-4-turbo", "basis": "measured", "requests": 120, ...,
-       "ttft": {"constant_s": 0.41, "per_prompt_token_s": 1.1e-4, "spread": {"p90": 1.6}},
-       "time_per_token": {"per_output_token_s": 0.031, "spread": {"p90": 1.3}},
-       "end_to_end": {"spread": {"p90": [1.5, 1.2]}},
+       "ttft": {"constant_s": 0.41, "per_prompt_token_s": 1.1e-4, "spread": {"p90": 1.6},
+                "interval": {"p50": [0.94, 1.05], "p90": [0.9, 1.2]}, "leverage": [2.1, -0.004, 1.2e-5]},
+       "time_per_token": {"per_output_token_s": 0.031, "spread": {"p90": 1.3}, "interval": {"p50": [0.97, 1.02]}},
+       "end_to_end": {"spread": {"p90": [1.5, 1.2]}, "interval": {"p50": [0.98, 1.03]}},
        "valid": {"prompt_tokens": [128, 1024], "output_tokens": [64, 128]},
        "held_out": {"end_to_end": {"requests": 60, "p50_error": 0.02, "p90_coverage": 0.92, ...}},
        "days": [{"day": "2026-11-25", "requests": 60, "ttft_ratio": 1.02, "time_per_token_ratio": 0.99}]}]}
@@ -17,12 +18,16 @@ The laws (p50; n output tokens of a prompt of p tokens):
     ttft = constant + per_prompt_token x p        constant: network round trip and the server's own constant together
     e2e  = ttft + per_output_token x (n - 1)
 
-and the quantile q of each: spread[q] x p50; of e2e: spread[q][0] x ttft + spread[q][1] x per_output_token x (n - 1).
+and the quantile q of each: spread[q] x p50; of e2e: spread[q][0] x ttft + spread[q][1] x per_output_token x (n - 1),
+with a factor of p50 too where the sum of both medians is not the median of the sum. interval[q] are factors of the
+quantile q, its 90 % interval; of ttft they are raised to the square root of (a + 2 b p + c p^2) / ttft(p)^2 with
+(a, b, c) = leverage, which is 1 at the surest size of prompt and grows away from it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +51,20 @@ class TtftLaw:
     constant_s: float
     per_prompt_token_s: float | None
     spread: dict[str, float]
+    interval: dict[str, tuple[float, float]] = field(default_factory=dict)
+    leverage: tuple[float, float, float] | None = None
 
     def p50_s(self, prompt_tokens: int) -> float:
         """constant + per prompt token x prompt tokens, in seconds."""
         return self.constant_s + (self.per_prompt_token_s or 0.0) * prompt_tokens
+
+    def stretch(self, prompt_tokens: int) -> float:
+        """sqrt(a + 2 b p + c p^2) / p50: how much wider (in logarithms) the interval is than at its surest size."""
+        if self.leverage is None:
+            return 1.0
+        a, b, c = self.leverage
+        variance = max(0.0, a + (2 * b + c * prompt_tokens) * prompt_tokens)
+        return max(1.0, math.sqrt(variance) / self.p50_s(prompt_tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class TokenLaw:
 
     per_output_token_s: float
     spread: dict[str, float]
+    interval: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,7 @@ class EndToEndLaw:
     """The spread of the whole request: (factor of TTFT, factor of the time of all later tokens) by quantile."""
 
     spread: dict[str, tuple[float, float]]
+    interval: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,7 @@ def read_api(path: Path) -> ApiCoefficients:
     """The API coefficients in `path`. Raises UnreadableFile."""
     again = "fit again with `python -m calibration fit`"
     try:
-        plain = json.loads(path.read_text("utf-8"))
+        plain = json.loads(path.read_text("utf-8"), parse_constant=_refused)
     except OSError as error:
         raise UnreadableFile(f"cannot read API coefficients {path}: {error.strerror or error}; {again}") from error
     except ValueError as error:
@@ -163,7 +180,17 @@ def read_api(path: Path) -> ApiCoefficients:
     found = plain.get("format") if isinstance(plain, dict) else None
     if found != FORMAT or "entries" not in plain:
         raise UnreadableFile(f"{path} is no API coefficient file of format {FORMAT} (format {found!r}): {again}")
-    return from_plain(ApiCoefficients, plain, str(path))
+    whole = from_plain(ApiCoefficients, plain, str(path))
+    for entry in whole.entries:
+        law, token = entry.ttft, entry.time_per_token
+        prices = (law.constant_s, law.per_prompt_token_s or 0.0, 0.0 if token is None else token.per_output_token_s)
+        if min(prices) < 0 or law.p50_s(1) <= 0:
+            raise UnreadableFile(f"{path}: {entry.model} at {entry.provider} takes no time or less: {again}")
+    return whole
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def known_entries(given: Path | None, default: Path = DEFAULT_PATH) -> tuple[ApiEntry, ...]:

@@ -10,17 +10,23 @@ from estimator.nearest import did_you_mean
 
 
 def find_entry(entries: Sequence[ApiEntry], model: str, provider: str | None) -> ApiEntry:
-    """The entry that the words mean. Raises UnknownName with the nearest known names.
+    """The entry that the words mean: a name, or PROVIDER:NAME. Raises UnknownName with the nearest known names.
 
     Local entries hide published ones of the same model unless `provider` says otherwise; raises EstimatorError
     where several providers are left.
     """
     named = [entry for entry in entries if model.lower() in _names(entry)]
+    prefix, _, rest = model.partition(":")
+    if not named and rest and prefix.lower() in {entry.provider for entry in entries}:
+        if provider is not None and provider.lower() != prefix.lower():
+            raise EstimatorError(f"{model} names the provider {prefix}, --provider {provider}: leave out one of them")
+        return find_entry(entries, rest, prefix)
     if not named:
         known = sorted({name for entry in entries for name in _names(entry)})
         raise UnknownName(
             f"unknown API model {model!r}{did_you_mean(model, known)}; `python -m estimator models --api` shows all, "
-            f"`python -m harness run --backend openai --model {model}` then `python -m calibration fit` adds one"
+            f"`python -m harness run --backend openai --model {model}` then `python -m calibration fit` "
+            "adds one; --base-url is for other providers"
         )
     providers = sorted({entry.provider for entry in named})
     if provider is not None and provider.lower() not in providers:

@@ -13,8 +13,10 @@ import pytest
 from estimator.__main__ import main
 from estimator.api.answer import ApiQuestion, answer
 from estimator.api.file import (
+    PUBLISHED_PATH,
     ApiCoefficients,
     ApiEntry,
+    ApiHeldOut,
     ApiRange,
     ApiRecords,
     EndToEndLaw,
@@ -44,7 +46,7 @@ ENTRY = ApiEntry(
     time_per_token=TokenLaw(0.02, {"p90": 1.2}),
     end_to_end=EndToEndLaw({"p90": (1.5, 1.1)}),
     valid=ApiRange((64, 1024), (16, 512)),
-    held_out={},
+    held_out={"end_to_end": ApiHeldOut(120, 0.02, None, 0.91)},
 )
 
 
@@ -55,6 +57,40 @@ def test_the_quantiles_are_the_laws_at_the_sizes_asked() -> None:
     assert said.end_to_end_s == {"p50": pytest.approx(2.6), "p90": pytest.approx(3.1), "p99": None}
     assert said.basis == "local calibration: 240 requests on 2026-11-24 to 2026-11-25, openai"
     assert said.warnings == ()
+    assert not any(said.ttft_interval_s.values()), "none where the fit knows none"
+
+
+def test_intervals_are_factors_of_the_quantile_and_wider_away_from_the_surest_prompt() -> None:
+    wide = (1.0, 0.0, 2e-5)
+    ttft = replace(ENTRY.ttft, constant_s=0.4, per_prompt_token_s=0.0005, interval={"p50": (0.9, 1.2)}, leverage=wide)
+    known = replace(
+        ENTRY,
+        ttft=ttft,
+        time_per_token=TokenLaw(0.02, {}, {"p50": (0.9, 1.1)}),
+        end_to_end=EndToEndLaw({}, {"p50": (0.95, 1.1)}),
+    )
+    said = answer(known, ApiQuestion("gpt-4-turbo", 400, 101))
+    stretch = (1 + 2e-5 * 400 * 400) ** 0.5 / 0.6
+    low, high = 0.6 * 0.9**stretch, 0.6 * 1.2**stretch
+    assert said.ttft_interval_s == {"p50": pytest.approx((low, high)), "p90": None, "p99": None}
+    assert said.time_per_token_interval_s["p50"] == pytest.approx((0.018, 0.022))
+    ends = (2.6 * 0.95 - 0.6 * 0.9 + low, 2.6 * 1.1 - 0.6 * 1.2 + high)
+    assert said.end_to_end_interval_s["p50"] == pytest.approx(ends), "what TTFT is less sure of is in the whole too"
+
+
+def test_prompts_of_one_size_have_no_interval_elsewhere() -> None:
+    (same,) = [e for e in read_api(PUBLISHED_PATH).entries if (e.provider, e.names) == ("together", ("llama2:13b",))]
+    there, elsewhere = (answer(same, ApiQuestion("llama2:13b", prompt, 150)) for prompt in (550, 2000))
+    assert there.ttft_interval_s["p50"] is not None
+    assert there.end_to_end_interval_s["p90"] is not None
+    assert not any((*elsewhere.ttft_interval_s.values(), *elsewhere.end_to_end_interval_s.values()))
+    assert elsewhere.time_per_token_interval_s == there.time_per_token_interval_s
+
+
+def test_the_median_of_the_whole_may_have_a_factor_of_its_own() -> None:
+    batched = replace(ENTRY, end_to_end=EndToEndLaw({"p50": (0.8, 0.8), "p90": (0.9, 0.9)}))
+    said = answer(batched, ApiQuestion("gpt-4-turbo", 400, 101)).end_to_end_s
+    assert said == {"p50": pytest.approx(0.8 * 2.6), "p90": pytest.approx(0.9 * 2.6), "p99": None}
 
 
 def test_quantiles_never_cross_and_no_request_ends_before_its_first_token() -> None:
@@ -83,7 +119,18 @@ def test_sizes_outside_what_was_measured_and_failures_are_warned_of() -> None:
     assert any(warning.startswith("60 of 300 requests failed (10 of them timed out)") for warning in said)
 
 
-@pytest.mark.parametrize(("prompt", "output", "prices"), [(0, 1, ()), (1, 0, ()), (1, 1, (1.0,)), (1, 1, (-1.0, 1.0))])
+@pytest.mark.parametrize(
+    ("prompt", "output", "prices"),
+    [
+        (0, 1, ()),
+        (1, 0, ()),
+        (10**400, 1, ()),
+        (1, 1, (1.0,)),
+        (1, 1, (-1.0, 1.0)),
+        (1, 1, (float("nan"), 1.0)),
+        (1, 1, (float("inf"), 1.0)),
+    ],
+)
 def test_questions_without_sense_are_refused(prompt: int, output: int, prices: tuple[float, ...]) -> None:
     with pytest.raises(EstimatorError):
         ApiQuestion("m", prompt, output, *prices)
@@ -94,6 +141,22 @@ def test_what_was_measured_here_goes_before_what_was_published() -> None:
     assert find_entry((ENTRY, *published), "gpt-4-turbo", None) is ENTRY
     assert find_entry(published, "GPT-4-Turbo", None).model == "gpt-4-0125-preview"
     assert find_entry((replace(ENTRY, provider="lan"), *published), "gpt-4-turbo", "openai").basis == "published"
+
+
+def test_a_provider_may_stand_before_the_name() -> None:
+    published = known_entries(None, Path("nowhere"))
+    assert find_entry(published, "openai:gpt-4-turbo", None).model == "gpt-4-0125-preview"
+    assert find_entry(published, "OpenAI:gpt-4-turbo", "openai").provider == "openai"
+    assert find_entry(published, "together:llama2:13b", None).provider == "together"
+    with pytest.raises(EstimatorError, match="names the provider openai, --provider azure: leave out one"):
+        find_entry(published, "openai:gpt-4-turbo", "azure")
+
+
+def test_one_day_and_too_few_requests_are_said() -> None:
+    short = replace(ENTRY, first_day="2026-11-25", held_out={})
+    said = answer(short, ApiQuestion("gpt-4-turbo", 400, 101)).warnings
+    assert "all requests are of one day, 2026-11-25: how other days differ is not known" in said
+    assert "too few requests to hold some out: how far the figures are off on others is not known" in said
 
 
 def test_a_model_of_several_providers_wants_one_named() -> None:
@@ -138,10 +201,22 @@ def test_the_answer_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "llama2:13b" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 9, "entries": []}', '{"format": 2, "speed": {}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": 9, "entries": []}', '{"format": 2, "speed": {}}', '{"format": 1, "x": NaN}']
+)
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "api.json").write_text(text)
     with pytest.raises(UnreadableFile):
+        read_api(tmp_path / "api.json")
+
+
+@pytest.mark.parametrize(
+    "law", [TtftLaw(-0.1, 0.5, {}), TtftLaw(0.0, None, {}), TtftLaw(0.0, 0.0, {}), TtftLaw(0.5, -1e-9, {})]
+)
+def test_a_law_that_takes_no_time_is_refused(tmp_path: Path, law: TtftLaw) -> None:
+    whole = ApiCoefficients("", ApiRecords(1, 240, "sha256:0"), {}, (replace(ENTRY, ttft=law),))
+    write_api(tmp_path / "api.json", whole)
+    with pytest.raises(UnreadableFile, match="gpt-4-turbo-2024-04-09 at openai takes no time or less"):
         read_api(tmp_path / "api.json")
 
 
