@@ -65,7 +65,7 @@ def test_a_line_is_surest_in_the_middle_and_less_sure_beyond_it() -> None:
 
 
 def test_intervals_hold_the_true_quantiles_as_often_as_they_say() -> None:
-    fits = 120
+    fits = 60
     held = dict.fromkeys(("p50 short", "p50 middle", "p50 long", "p90 middle", "token", "end to end"), 0)
     for seed in range(fits):
         found = entry(planted(60, seed=1000 + seed))
@@ -77,5 +77,5 @@ def test_intervals_hold_the_true_quantiles_as_often_as_they_say() -> None:
                 held["p90 middle"] += holds(said.ttft_interval_s["p90"], true * FIRST_P90)
                 held["token"] += holds(said.time_per_token_interval_s["p50"], TOKEN_S)
                 held["end to end"] += holds(said.end_to_end_interval_s["p50"], true + TOKEN_S * 511)
-    # 108 of 120 expected; under 98 by chance once in some hundreds.
-    assert all(count >= 98 for count in held.values()), held
+    # 54 of 60 expected; under 47 by chance once in a hundred.
+    assert all(count >= 47 for count in held.values()), held
