@@ -61,6 +61,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.clients
 	$(BIN)/python -m tests.benchmarks.queues
 	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.sweeping
 	$(BIN)/python -m tests.benchmarks.comparing
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 

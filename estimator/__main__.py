@@ -1,8 +1,8 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
-Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
-3 a model, weight type, KV type, hardware or instance that nobody knows · 4 a file that cannot be read · 6 no Ollama
-server.
+Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
+2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
+knows · 4 a file that cannot be read · 6 no Ollama server.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the
@@ -15,33 +15,31 @@ argparse, not typer: typer imports pydantic to read its options, which costs mor
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
 
 from estimator import catalog, render
+from estimator.asked import answer_to
 from estimator.errors import EstimatorError
-from estimator.naming import model_file_named
 from estimator.options import parser, require_one_question
 from estimator.plain import to_plain
-from estimator.predict import predict
-from estimator.question import hardware_and_prices
-from estimator.specs import Workload
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command that `arguments` name and gives the exit status; the only place where errors are caught."""
     try:
         options = parser().parse_args(arguments or ["--help"])
-        sys.stdout.write(_TEXTS[options.command](options))
+        found = _TEXTS[options.command](options)
+        text, status = (found, 0) if isinstance(found, str) else found
+        sys.stdout.write(text)
     except EstimatorError as error:
         if "--debug" in arguments:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
         return error.exit_status
-    return 0
+    return status
 
 
 def _models_text(options: Namespace) -> str:
@@ -80,30 +78,33 @@ def _clouds_text(options: Namespace) -> str:
     return (json.dumps(to_plain(found), indent=2) if options.json else listing.clouds_text(found)) + "\n"
 
 
+def _sweep_text(options: Namespace) -> str:
+    from estimator.sweep.command import sweep_text
+
+    return sweep_text(options)
+
+
+def _scenarios_text(options: Namespace) -> tuple[str, int]:
+    from estimator.scenarios.command import scenarios_text
+
+    return scenarios_text(options)
+
+
 def _prediction_text(options: Namespace) -> str:
     require_one_question(options)
     if options.api is not None:
         return _api_text(options)
-    work = Workload(
-        prompt_tokens=options.prompt_tokens,
-        output_tokens=options.output_tokens,
-        depth_tokens=options.depth,
-        concurrency=options.concurrency,
-        context_tokens=options.context,
-        flash_attention=options.flash_attention,
-        kv_type=options.kv_type.upper(),
-    )
-    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
-    hardware, fitted, prices = hardware_and_prices(options)
-    found = predict(file, work, hardware, fitted, options.formulas, prices)
-    return (json.dumps(to_plain(found), indent=2) if options.json else render.answer_text(found)) + "\n"
+    answer = answer_to(options)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
 
 
-_TEXTS: dict[str, Callable[[Namespace], str]] = {
+_TEXTS: dict[str, Callable[[Namespace], str | tuple[str, int]]] = {
     "models": _models_text,
     "hardware": _hardware_text,
     "clouds": _clouds_text,
     "predict": _prediction_text,
+    "sweep": _sweep_text,
+    "scenarios": _scenarios_text,
 }
 
 
