@@ -64,8 +64,8 @@ def compare(
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
 
-    fitted = read_coefficients(coefficients)
     everything, unused = read_dataset(results or [DEFAULT_RESULTS])
+    fitted = read_coefficients(coefficients)
     data, others = matching(everything, fitted, anyway)
     entries = comparison(data, fitted)
     if as_json:
@@ -86,6 +86,7 @@ def check(
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
+    include_noisy: Annotated[bool, typer.Option(help="Judge NOISY cells too, naming them.")] = False,
 ) -> None:
     """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
     from calibration.check import as_json as checked_json
@@ -95,7 +96,8 @@ def check(
     from estimator.coefficients import read_coefficients
 
     held = limits(max_error)
-    checked = checked_of(results or [DEFAULT_RESULTS], read_coefficients(coefficients), held, anyway)
+    fitted = read_coefficients(coefficients)
+    checked = checked_of(results or [DEFAULT_RESULTS], fitted, held, anyway=anyway, include_noisy=include_noisy)
     if as_json:
         sys.stdout.write(json.dumps(checked_json(checked), indent=2) + "\n")
     else:

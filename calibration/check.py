@@ -33,6 +33,7 @@ class Checked:
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
     not_judged: tuple[str, ...]
+    noisy: tuple[str, ...]
     notes: tuple[str, ...]
     least_seen: dict[str, float]
 
@@ -42,10 +43,17 @@ class Checked:
         return not any(row.state == "out" for row in self.rows) and not any(found.fails for found in self.findings)
 
 
-def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], anyway: bool = False) -> Checked:
+def check(
+    paths: list[Path],
+    fitted: Coefficients,
+    limits: Mapping[str, float],
+    *,
+    anyway: bool = False,
+    include_noisy: bool = False,
+) -> Checked:
     """The records at `paths` against `fitted`. Raises NothingToCheck, Elsewhere (other machine or engine build),
     BadResults."""
-    everything, left_out = read_dataset(paths, seen=fitted.evidence.runs)
+    everything, left_out = read_dataset(paths, include_noisy, seen=fitted.evidence.runs)
     if not everything.probes:
         why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request"
         raise NothingToCheck(f"nothing to judge: {why}; measure again")
@@ -62,7 +70,8 @@ def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], 
     changed: dict[str, Judged] = {what: _changed(data, fitted, phase) for phase, what in WHAT_OF.items()}
     least = {what: told.least_seen for what, told in changed.items() if told.least_seen < float("inf")}
     found = tuple(findings(rows, changed))
-    return Checked(build, dict(limits), tuple(rows), found, tuple(left_out), _notes(data, fitted, build, found), least)
+    notes = _notes(data, fitted, build, found)
+    return Checked(build, dict(limits), tuple(rows), found, tuple(left_out), data.noisy, notes, least)
 
 
 def matching(everything: Dataset, fitted: Coefficients, anyway: bool) -> tuple[Dataset, list[str]]:
@@ -119,6 +128,7 @@ def as_json(checked: Checked) -> dict[str, Any]:
         "rows": [_row(row) for row in checked.rows],
         "findings": [asdict(found) for found in checked.findings],
         "not_judged": list(checked.not_judged),
+        "judged_although_noisy": list(checked.noisy),
         "notes": list(checked.notes),
     }
 

@@ -34,6 +34,7 @@ from harness.verdict import cell_verdict, median_error
 # Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
 # and drifts, by 1.21 at most over 118 cells.
 CONTRADICTION = 1.4
+MEASURES: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
 
@@ -114,7 +115,8 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if verdict.word == "NOISY" and include_noisy:
         found.noisy.append(doubt)
     elif verdict.word != "VALID":
-        found.left_out.append(doubt)
+        # Runs that contradict each other make the pool noisy: then that is the reason.
+        found.left_out += _contradictions(cell, pool) or [doubt]
         return []
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
@@ -168,10 +170,9 @@ def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) ->
     fresh = cell.depth_tokens + cell.prompt_tokens - cached
     ubatch = int(pool.subject.options.get("ubatch_tokens", 512))
     work = Workload(fresh, cell.output_tokens, cached, ubatch_tokens=ubatch)
-    measures: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
     found = []
-    for phase, measure in measures.items():
-        timed = [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
+    for phase in MEASURES:
+        timed = _timed(pool, phase)
         values, by_run = [seconds for _, seconds in timed], _by_run(timed)
         if not values:
             continue
@@ -187,6 +188,12 @@ def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) ->
     return found
 
 
+def _timed(pool: _Pool, phase: PhaseName) -> list[tuple[str, float]]:
+    """Run and seconds of each request that has the phase."""
+    measure = MEASURES[phase]
+    return [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
+
+
 def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     runs: dict[str, list[float]] = {}
     for run, seconds in timed:
@@ -194,8 +201,16 @@ def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     return tuple((run, median(values)) for run, values in runs.items())
 
 
+def _contradictions(cell: Cell, pool: _Pool) -> list[str]:
+    """A sentence on each phase of the cell in which runs contradict each other."""
+    told = {phase: _contradiction(_by_run(_timed(pool, phase))) for phase in MEASURES}
+    return [f"{phase} of {cell.label}: {against}" for phase, against in told.items() if against]
+
+
 def _contradiction(by_run: tuple[tuple[str, float], ...]) -> str | None:
     """Where runs of one build say what cannot both be true of it; no median between them is."""
+    if not by_run:
+        return None
     fast, slow = (pick(by_run, key=lambda entry: entry[1]) for pick in (min, max))
     if slow[1] <= CONTRADICTION * fast[1]:
         return None
