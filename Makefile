@@ -54,6 +54,8 @@ reference: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.sampler
+	$(BIN)/python -m tests.benchmarks.sampled
+	$(BIN)/python -m tests.benchmarks.memory
 	$(BIN)/python -m tests.benchmarks.truth
 	$(BIN)/python -m tests.benchmarks.clients
 	$(BIN)/python -m tests.benchmarks.queues

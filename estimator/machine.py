@@ -47,6 +47,18 @@ def this_machine(
     return Hardware(cpu, memory.total, memory.available, bandwidth_bytes_per_s, compute_flop_per_s, source)
 
 
+def size_bytes(text: str) -> int:
+    """ "64GiB" -> 2^36. Raises EstimatorError."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kMGT]i?)B?\s*", text)
+    try:
+        value = float(found.group(1)) * _PREFIXES[found.group(2)] if found else 0.0
+    except (ValueError, KeyError):
+        value = 0.0
+    if not 1 <= value < 2**60:
+        raise EstimatorError(f"cannot read the size {text!r}: write it like 64GiB")
+    return int(value)
+
+
 def identity() -> tuple[str, int, int]:
     """CPU, physical cores and bytes of memory of this machine: what coefficients are tied to."""
     import psutil
