@@ -8,6 +8,12 @@ from typing import NoReturn
 
 from estimator.errors import EstimatorError
 
+# What a sweep can be sorted by: of the first four less is better, of the others more.
+SORTS = (
+    "ttft_s", "time_per_token_s", "end_to_end_s", "needed_bytes",
+    "decode_tokens_per_s", "throughput_tokens_per_s", "margin_bytes",
+)  # fmt: skip
+
 
 class _Parser(ArgumentParser):
     """Raises EstimatorError where argparse would print its usage and leave."""
@@ -27,10 +33,19 @@ def parser() -> ArgumentParser:
         command.add_argument("text", nargs="*", metavar="TEXT", help="words that a row must hold (all rows)")
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
     predict = commands.add_parser("predict", help="memory, speed, cost and fit of one model on one machine")
-    for command in (models, hardware, clouds, predict):
+    sweep = commands.add_parser("sweep", help="every combination of models, types, work and hardware, by theory")
+    scenarios = commands.add_parser("scenarios", help="check a file of questions with limits")
+    check = scenarios.add_subparsers(dest="action", metavar="ACTION", required=True).add_parser(
+        "check", help="exit status 1 where a limit is not met"
+    )
+    check.add_argument("file", type=Path, metavar="FILE", help="a TOML file of [[scenario]]s")
+    check.add_argument("--strict", action="store_true", help="what is met by theory only is not met")
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    for command in (models, hardware, clouds, predict, sweep, check):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_question(predict)
     _add_circumstances(predict)
+    _add_axes(sweep)
     return whole
 
 
@@ -68,3 +83,28 @@ def _add_circumstances(command: ArgumentParser) -> None:
     )
     command.add_argument("--anyway", action="store_true", help="use coefficients of another machine all the same")
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def _add_axes(command: ArgumentParser) -> None:
+    for option, default, text in (
+        ("--model", "mistral:7b", "as of `predict`; all: the catalogue"),
+        ("--quant", None, "weight types; all"),
+        ("--prompt-tokens", "512", ""),
+        ("--output-tokens", "128", ""),
+        ("--depth", "0", "tokens cached before the prompt"),
+        ("--concurrency", "1", "requests at once"),
+        ("--context", None, "context of each request (just enough)"),
+        ("--kv-type", "f16", "types of the KV cache; all"),
+        ("--hardware", None, "names of `hardware`, or 2x NAME; all (this machine)"),
+        ("--instance", None, "names of `clouds`; all"),
+    ):
+        shown = text if default is None else f"{text} (%(default)s)".strip()
+        command.add_argument(option, default=default, metavar="LIST", help=shown)
+    command.add_argument("--flash-attention", action=BooleanOptionalAction, default=True, help="as the engine is told")
+    command.add_argument("--bandwidth", metavar="RATE", help="memory bandwidth of this machine, such as 25GB/s")
+    command.add_argument("--compute", metavar="RATE", help="compute rate of this machine, such as 200GFLOP/s")
+    command.add_argument("--fits", action="store_true", help="only what fits")
+    command.add_argument("--sort", choices=SORTS, metavar="QUANTITY", help=f"best first: {', '.join(SORTS)}")
+    command.add_argument("--top", type=int, metavar="N", help="so many rows (20 in a table, else all)")
+    command.add_argument("--csv", metavar="FILE", help="write the rows as CSV (-: standard output)")
+    command.add_argument("--json", action="store_true", help="print the rows as JSON")

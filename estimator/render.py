@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
@@ -91,8 +92,15 @@ def size(count_bytes: float) -> str:
     return f"{value:,.{decimals}f} {name}"
 
 
+def short_name(name: str) -> str:
+    """A part's name without its maker's words: "2 x NVIDIA GeForce RTX 3090" -> "2 x RTX 3090"."""
+    return re.sub(r"\b(NVIDIA|GeForce|Tesla|AMD|Radeon|Instinct|Intel|Apple) (?=.)", "", name)
+
+
 def duration(time_s: float) -> str:
-    """Seconds as s, or ms below one."""
+    """Seconds as s, ms below one, µs below a thousandth."""
+    if time_s < 0.001:
+        return f"{time_s * 1e6:,.0f} µs"
     if time_s < 1:
         return f"{time_s * 1000:,.1f} ms"
     return f"{time_s:,.2f} s" if time_s < 100 else f"{time_s:,.0f} s"

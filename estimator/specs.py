@@ -92,7 +92,7 @@ class Model:
     @property
     def expert_layers(self) -> int:
         """How many layers are mixtures of experts."""
-        return sum(map(self.has_experts, range(self.layers)))
+        return sum(map(self.has_experts, range(self.layers))) if self.experts else 0
 
 
 HardwareKind = Literal["cpu", "gpu", "unified"]

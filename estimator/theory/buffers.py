@@ -65,7 +65,7 @@ def feed_forward_elements(model: Model) -> int:
 
 
 def device_compute_bytes(model: Model, work: Workload) -> int:
-    """max(compute buffer, 4·n·(vocabulary + 2·hidden) + 4·n): what a GPU's buffer may take, in bytes.
+    """max(compute buffer, logits of the whole micro-batch): what a GPU's buffer may take, in bytes.
 
     Engines before late 2026 plan the logits of all n rows of a micro-batch, which a large vocabulary makes the
     largest part. The larger of both, so that a "yes" holds for either. Of 68 buffers of dense models on GPUs in
@@ -73,9 +73,12 @@ def device_compute_bytes(model: Model, work: Workload) -> int:
     105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB.
     Latent attention (MLA) takes far more in such logs and is not described. Source: formula family 3 (O).
     """
-    rows = micro_batch_rows(work)
-    logits = _FLOAT_BYTES * rows * (model.vocabulary + 2 * model.hidden + 1)
-    return max(compute_buffer_bytes(model, work), logits)
+    return max(compute_buffer_bytes(model, work), batch_logits_bytes(model, work))
+
+
+def batch_logits_bytes(model: Model, work: Workload) -> int:
+    """4·n·(vocabulary + 2·hidden) + 4·n: the logits of all rows of a micro-batch, in bytes."""
+    return _FLOAT_BYTES * micro_batch_rows(work) * (model.vocabulary + 2 * model.hidden + 1)
 
 
 def micro_batch_rows(work: Workload) -> int:

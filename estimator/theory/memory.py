@@ -111,15 +111,37 @@ class DeviceNeed:
 
 
 def device_need(file: ModelFile, work: Workload, devices: int, shares_host_memory: bool) -> DeviceNeed:
-    """What `devices` GPUs hold, layers split among them; with unified memory the embedding table counts too.
+    """What `devices` GPUs hold, layers split among them; with unified memory the embedding table counts too."""
+    host = 0 if shares_host_memory else host_weight_bytes(file)
+    return shared_need(
+        MemoryNeed(
+            weights_bytes=file.weight_bytes - host,
+            repacked_bytes=0,
+            kv_cache_bytes=kv_cache_bytes(file.model, work),
+            compute_bytes=device_compute_bytes(file.model, work),
+            output_bytes=output_buffer_bytes(file.model, work),
+        ),
+        host,
+        file.model.layers,
+        devices,
+    )
+
+
+def shared_need(one: MemoryNeed, host_weights_bytes: int, layers: int, devices: int) -> DeviceNeed:
+    """`one` device's need as `devices` share it, a compute buffer each.
 
     largest share = ceil((layers + 1) / devices) / (layers + 1) x (weights + KV cache) + compute + output: the head
     counts as a layer, and as one of no more than the others' size, which one more layer makes up for.
     """
-    host = 0 if shares_host_memory else host_weight_bytes(file)
-    weights, cache = file.weight_bytes - host, kv_cache_bytes(file.model, work)
-    compute, output = device_compute_bytes(file.model, work), output_buffer_bytes(file.model, work)
-    layers = file.model.layers + 1
+    layers += 1
     whole_layers = layers if devices == 1 else min(layers, -(-layers // devices) + 1)
-    largest = -(-(weights + cache) * whole_layers // layers) + compute + output
-    return DeviceNeed(weights, cache, compute * devices, output, host, largest)
+    buffers = one.compute_bytes + one.output_bytes
+    largest = -(-(one.weights_bytes + one.kv_cache_bytes) * whole_layers // layers) + buffers
+    return DeviceNeed(
+        one.weights_bytes,
+        one.kv_cache_bytes,
+        one.compute_bytes * devices,
+        one.output_bytes,
+        host_weights_bytes,
+        largest,
+    )

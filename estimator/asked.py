@@ -1,0 +1,33 @@
+"""From the options of `predict` to its answer: the one way for the command line and for scenario files."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from estimator.answer import Answer
+from estimator.belonging import machine_differences, refuse
+from estimator.coefficients import DEFAULT_PATH
+from estimator.machine import identity
+from estimator.naming import model_file_named
+from estimator.predict import predict
+from estimator.question import hardware_and_prices
+from estimator.specs import Workload
+
+
+def answer_to(options: Namespace) -> Answer:
+    """What `predict` says to `options`. Raises EstimatorError."""
+    work = Workload(
+        prompt_tokens=options.prompt_tokens,
+        output_tokens=options.output_tokens,
+        depth_tokens=options.depth,
+        concurrency=options.concurrency,
+        context_tokens=options.context,
+        flash_attention=options.flash_attention,
+        kv_type=options.kv_type.upper(),
+    )
+    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
+    hardware, fitted, prices = hardware_and_prices(options)
+    if fitted is not None and not options.anyway and options.formulas != "textbook":
+        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
+    return predict(file, work, hardware, fitted, options.formulas, prices)
