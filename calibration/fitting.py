@@ -182,7 +182,8 @@ def _held_out(
     residuals: Mapping[PhaseName, list[Residual]], memory: Mapping[str, list[Residual]], runs: Mapping[str, RunToRun]
 ) -> dict[str, HeldOut]:
     found = {name: held_out(part, another_run_sd(runs[name])) for name, part in residuals.items()}
-    errors = {**found, "memory_anonymous": held_out(memory["anonymous"]), "memory_file": held_out(memory["file"])}
+    errors: dict[str, HeldOut | None] = {**found}
+    errors |= {f"memory_{part}": held_out(memory[part]) for part in ("anonymous", "file")}
     return {name: error for name, error in errors.items() if error is not None}
 
 

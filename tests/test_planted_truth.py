@@ -51,7 +51,7 @@ def test_clean_runs_pass_and_an_engine_slower_by_ten_percent_never_does(
 
 
 def test_records_of_other_machines_are_counted_and_hardly_need_memory(tmp_path: Path) -> None:
-    times, memory = machines.times(), list[int]()
+    times, memory = machines.times(), list[float]()
     for count in (10, 40):
         machines.written(tmp_path, range(0 if count == 10 else 10, count), times)
         _, highest, said = machines.measured(tmp_path)

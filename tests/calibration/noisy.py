@@ -74,8 +74,8 @@ def parted(folder: Path, whole: Path, models: Collection[str]) -> Path:
     """A journal of what the run at `whole` says of `models`."""
     record = read_record(whole)
     kept = {s.subject_id for s in record.subjects if s.model_name in models}
-    lines: list[Line] = [record.header]
-    lines += [s for s in (*record.subjects, *record.requests, *record.samples) if s.subject_id in kept]
+    about: list[Subject | Request | Samples] = [*record.subjects, *record.requests, *record.samples]
+    lines: list[Line] = [record.header, *(line for line in about if line.subject_id in kept)]
     with Journal(folder, sync=lambda _: None) as journal:
         journal.append(*lines, *record.ends)
     return folder
