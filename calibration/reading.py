@@ -11,6 +11,7 @@ from pathlib import Path
 
 from calibration.dataset import build_of, dataset
 from calibration.observations import Build, Dataset
+from harness.errors import BadResults
 from harness.journal import find_journals, read_heads, tried
 from harness.record import Record
 
@@ -31,7 +32,7 @@ def read_dataset(
     """The observations in the journals at `paths`, and a sentence on each journal that was not used.
 
     Runs named in `seen` are passed over, and so is a journal that lies there twice.
-    Raises BadResults, as `harness.journal.read_records` does.
+    Raises BadResults as `harness.journal.read_records` does: where none can be read, too.
     """
     unused: list[str] = []
     heads = (tried(path, paths, unused, read_heads) for path in find_journals(paths))
@@ -39,11 +40,15 @@ def read_dataset(
     unused += [
         f"{place.run_id}: the fit stands on it, so it is no evidence" for place in places if place.run_id in seen
     ]
-    parts = []
-    for build, listed in _by_build(place for place in places if place.run_id not in seen).items():
-        records = (record for place in listed if (record := tried(place, paths, unused)))
+    parts, unreadable = [], list[str]()
+    wanted = [place for place in places if place.run_id not in seen]
+    for build, listed in _by_build(wanted).items():
+        records = (record for place in listed if (record := tried(place, paths, unreadable)))
         parts.append(dataset(records, include_noisy, build))
-    return _joined(parts), list(dict.fromkeys(unused))
+    broken = list(dict.fromkeys(unreadable))
+    if len(broken) == len(wanted) and (broken or not places):
+        raise BadResults(f"no run can be read: {[*broken, *unused][0]}")
+    return _joined(parts), [*unused, *broken]
 
 
 def _once(places: list[_Place], unused: list[str]) -> list[_Place]:

@@ -23,6 +23,8 @@ from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Sam
 
 JOURNAL = "journal.jsonl"
 _HEAD = re.compile(rb'"kind"\s*:\s*"(?:run|subject)"')
+# What a server says of a model is nested three or four levels deep.
+_DEEPEST = 32
 
 
 @cache
@@ -162,7 +164,7 @@ def read_heads(path: Path) -> Record:
         listed = [line for line in path.read_bytes().split(b"\n")[:-1] if _HEAD.search(line)]
     except OSError as error:
         raise BadResults(f"cannot read results at {path}: {error.strerror}") from error
-    lines = [_line(data, path, 1) for data in listed]
+    lines = [_line(data, path, number) for number, data in enumerate(listed, 1)]
     if not lines or not isinstance(lines[0], RunHeader):
         raise BadResults(f"{path} holds no run: its first line is not a run header; measure one with `harness run`")
     return Record(lines[0], tuple(line for line in lines if isinstance(line, Subject)), path=str(path))
@@ -170,18 +172,47 @@ def read_heads(path: Path) -> Record:
 
 def _line(data: bytes, file: Path, number: int) -> Line:
     try:
-        if number == 1:
-            _refuse_newer(json.loads(data), file)
-        return _lines().validate_json(data)
-    except (ValueError, ValidationError) as error:
+        raw = json.loads(data)
+        _refuse_newer(raw, file)
+        line = _lines().validate_python(raw)
+        if isinstance(line, RunHeader | Subject):
+            _require_flat(raw, _DEEPEST)
+        if isinstance(line, RunHeader):
+            _require_settings(line.settings)
+        return line
+    except (ValueError, ValidationError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise BadResults(
             f"{file} line {number} is not a journal line ({first}); remove that line or measure again"
         ) from error
 
 
+def _require_flat(value: Any, levels: int) -> None:
+    """Raises ValueError for what is nested so deeply that nobody could print it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not levels:
+        raise ValueError(f"nested over {_DEEPEST} levels deep")
+    for part in inner:
+        _require_flat(part, levels - 1)
+
+
+def _require_settings(settings: dict[str, Any]) -> None:
+    """Raises ValueError where what is read of a run's settings is not what a run writes there."""
+    plan, door = settings.get("plan") or {}, settings.get("door") or {}
+    if not isinstance(plan, dict) or not isinstance(door, dict) or not isinstance(door.get("base_urls") or {}, dict):
+        raise ValueError("settings.plan, settings.door and its base_urls are objects")
+    for name in ("slo_ttft_s", "slo_tpot_s"):
+        if not isinstance(plan.get(name), int | float | None):
+            raise ValueError(f"settings.plan.{name} is a number")
+
+
 def _refuse_newer(raw: Any, file: Path) -> None:
-    if isinstance(raw, dict) and raw.get("kind") == "run" and raw.get("format", FORMAT) > FORMAT:
+    if not isinstance(raw, dict) or raw.get("kind") != "run":
+        return
+    number = raw.get("format", FORMAT)
+    if not isinstance(number, int):
+        raise ValueError(f"its format is {str(number)[:20]!r}, no whole number")
+    if number > FORMAT:
         raise BadResults(
             f"{file} has format {raw['format']}, this version reads up to {FORMAT}: update this program to read it"
         )
@@ -190,10 +221,14 @@ def _refuse_newer(raw: Any, file: Path) -> None:
 def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
     """The records under `paths`, and a sentence on each unreadable one that was met while looking through a folder.
 
-    Raises BadResults for a path that has no journal, and for an unreadable one that was named itself.
+    Raises BadResults for a path that has no journal, for an unreadable one that was named itself, and where none can
+    be read.
     """
     unreadable: list[str] = []
-    return [record for journal in find_journals(paths) if (record := tried(journal, paths, unreadable))], unreadable
+    records = [record for journal in find_journals(paths) if (record := tried(journal, paths, unreadable))]
+    if not records:
+        raise BadResults(f"no run can be read: {unreadable[0]}")
+    return records, unreadable
 
 
 def tried(
@@ -207,6 +242,11 @@ def tried(
             raise
         unreadable.append(str(error))
         return None
+
+
+def is_one_run(path: Path) -> bool:
+    """Whether a path is a run's folder or its journal, not a folder of runs."""
+    return find_journals([path]) in ([path], [path / JOURNAL])
 
 
 def find_journals(paths: list[Path]) -> list[Path]:

@@ -10,6 +10,7 @@ import pytest
 
 from calibration.errors import NothingToFit
 from calibration.fitting import Fitted, fit
+from harness.errors import BadResults
 from harness.journal import JOURNAL, Journal, read_record
 from harness.record import Line, Probes, Record
 from tests.calibration.making import MODELS, planted_run
@@ -110,6 +111,9 @@ def test_a_journal_that_cannot_be_read_is_named_and_the_others_are_used(tmp_path
     fitted = fit([tmp_path], prior=None)
     assert said(fitted, "is not a journal line")
     assert fitted.coefficients.records.journals == 1
+    with pytest.raises(BadResults, match=r"no run can be read: .*is not a journal line"):
+        shutil.rmtree(tmp_path / "a")
+        fit([tmp_path], prior=None)
 
 
 def test_standard_errors_hold_the_planted_prices_and_runs_are_known_to_differ(tmp_path: Path) -> None:
