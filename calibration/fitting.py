@@ -181,8 +181,8 @@ def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
 def _held_out(
     residuals: Mapping[PhaseName, list[Residual]], memory: Mapping[str, list[Residual]], runs: Mapping[str, RunToRun]
 ) -> dict[str, HeldOut]:
-    found = {name: held_out(part, another_run_sd(runs[name])) for name, part in residuals.items()}
-    errors: dict[str, HeldOut | None] = {**found}
+    errors: dict[str, HeldOut | None] = {}
+    errors |= {str(name): held_out(part, another_run_sd(runs[name])) for name, part in residuals.items()}
     errors |= {f"memory_{part}": held_out(memory[part]) for part in ("anonymous", "file")}
     return {name: error for name, error in errors.items() if error is not None}
 

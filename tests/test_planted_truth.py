@@ -23,11 +23,12 @@ def test_the_prices_of_a_random_law_come_back_within_two_percent(tmp_path: Path)
 
 
 def test_about_nine_in_ten_cells_of_unseen_models_are_in_their_interval(tmp_path: Path) -> None:
-    found = [laws.stored(seed, QUIET, tmp_path / str(seed)) for seed in range(12)]
+    found = [laws.stored(seed, gate.DAYS["drifting"], tmp_path / str(seed)) for seed in range(12)]
     held = laws.coverage(found)
-    # 288 cells a phase of 72 models: the benchmark has ten times as many.
-    assert 0.8 < held["prefill", "same"] < 0.97
-    assert 0.8 < held["decode", "same"] < 0.97
+    # 288 cells a phase of 72 models on 12 days: the benchmark has ten times as many.
+    assert 0.75 < held["prefill", "another"] < 0.98
+    assert 0.75 < held["decode", "another"] < 0.98
+    assert min(held["prefill", "same"], held["decode", "same"]) > 0.9
 
 
 @pytest.fixture(scope="module")

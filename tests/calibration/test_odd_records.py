@@ -37,9 +37,9 @@ def test_cells_that_beat_the_roofline_are_left_out_by_name_and_nothing_else_is_n
         header = replace(record.header, probes=Probes(bytes_per_s, 1e12, None, 0.0, 0.0))
         return replace(record, header=header, subjects=cpu)
 
-    impossible = of_memory(20e9)
+    impossible = of_memory(14e9)
     fitted = fit([rewritten(tmp_path / "fast", impossible)], prior=None)
-    assert len(said(fitted, "where the machine reads 20")) == 4 * len(MODELS)
+    assert len(said(fitted, "where the machine reads 14")) == 4 * len(MODELS)
     assert not any(name.startswith("decode of") for name in fitted.coefficients.evidence.cells)
     with pytest.raises(NothingToFit, match=r"no possible cell: prefill of .*reads \d+ GB/s where the machine reads 1"):
         fit([rewritten(tmp_path / "faster", of_memory(1e9))], prior=None)
