@@ -45,8 +45,11 @@ def test_cells_that_beat_the_roofline_are_left_out_by_name_and_nothing_else_is_n
         fit([rewritten(tmp_path / "faster", of_memory(1e9))], prior=None)
     first = (replace(record.requests[0], chunks=tuple(c._replace(wire_ns=0) for c in record.requests[0].chunks)),)
     nothing = replace(impossible, requests=first * 2, subjects=cpu[:1])
+    timeless = rewritten(tmp_path / "none", nothing)
+    with pytest.raises(NothingToFit, match=r"no usable cell: .*arrived no later than their requests were sent"):
+        fit([timeless], prior=None)
     with pytest.raises(NothingToFit, match=r"no possible cell: .*took no time"):
-        fit([rewritten(tmp_path / "none", nothing)], prior=None)
+        fit([timeless], prior=None, include_noisy=True)
 
 
 def test_of_mixed_builds_the_newest_is_fitted_and_the_others_are_counted(tmp_path: Path) -> None:
