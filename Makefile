@@ -56,6 +56,8 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.sampler
 	$(BIN)/python -m tests.benchmarks.sampled
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.fits
+	$(BIN)/python -m tests.benchmarks.published
 	$(BIN)/python -m tests.benchmarks.truth
 	$(BIN)/python -m tests.benchmarks.clients
 	$(BIN)/python -m tests.benchmarks.queues

@@ -6,9 +6,6 @@ import os
 from argparse import Namespace
 
 from estimator.answer import Answer
-from estimator.belonging import machine_differences, refuse
-from estimator.coefficients import DEFAULT_PATH
-from estimator.machine import identity
 from estimator.naming import model_file_named
 from estimator.predict import predict
 from estimator.question import hardware_and_prices
@@ -25,9 +22,9 @@ def answer_to(options: Namespace) -> Answer:
         context_tokens=options.context,
         flash_attention=options.flash_attention,
         kv_type=options.kv_type.upper(),
+        gpu_layers=options.gpu_layers,
+        split=options.split,
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
     hardware, fitted, prices = hardware_and_prices(options)
-    if fitted is not None and not options.anyway and options.formulas != "textbook":
-        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
     return predict(file, work, hardware, fitted, options.formulas, prices)

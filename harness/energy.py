@@ -277,7 +277,7 @@ def not_measured(record: Record) -> str | None:
     told = [line.sources for line in record.samples if line.sources is not None]
     if told:
         return "; ".join(_lacking(told[0])) or None
-    if record.samples:
+    if any(line.samples for line in record.samples):
         return "power not measured: this run was made before it was recorded"
     if record.subjects and all(subject.remote for subject in record.subjects):
         return "power not measured: the server is on another machine"

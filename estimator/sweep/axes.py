@@ -15,6 +15,7 @@ from estimator.errors import EstimatorError, UnknownName
 from estimator.hardware import find_part, find_parts, parts
 from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
+from estimator.question import host_of
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.tensors import MIXTURES
 from estimator.theory.kv_cache import KV_TYPES
@@ -111,7 +112,7 @@ def _hardware(options: Namespace) -> tuple[Hardware, ...]:
     instances = instances_about(None) if options.instance == ALL else map(find_instance, words(options.instance or ""))
     for instance in instances:
         gpus = catalogued_hardware(find_part(instance.part), instance.gpus)
-        found.append(replace(gpus, name=f"{instance.provider} {instance.name}"))
+        found.append(replace(gpus, name=f"{instance.provider} {instance.name}", host=host_of(instance)))
     return tuple(found) or (_this_machine(options),)
 
 

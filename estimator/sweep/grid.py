@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from estimator.specs import Hardware, Model, ModelFile, Workload
 from estimator.sweep.axes import Axes
-from estimator.theory import roofline, weights
-from estimator.theory.buffers import batch_logits_bytes, compute_buffer_bytes, output_buffer_bytes
+from estimator.theory import bounds, roofline, weights
+from estimator.theory.buffers import most_rows, output_buffer_bytes
 from estimator.theory.kv_cache import kv_bytes_per_cell, kv_cache_bytes
-from estimator.theory.memory import MemoryNeed, shared_need
+from estimator.theory.memory import MemoryNeed, device_buffer_bytes
+from estimator.theory.split import fullest_layers_bytes, host_share_bytes
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.void]
@@ -49,7 +50,7 @@ def computed(axes: Axes) -> Iterator[Rows]:
         if known is None or known[0] is not file.model:
             chosen = axes.works_of(file)
             blocks = [chosen[at : at + step] for at in range(0, len(chosen), step)]
-            known = file.model, [_Amounts(file.model, axes.works, block) for block in blocks]
+            known = file.model, [_Amounts(file, axes.works, block) for block in blocks]
         for amounts in known[1]:
             yield _rows(index, file, amounts, machines)
 
@@ -61,6 +62,9 @@ class _Machines:
         self.bandwidth = _column(machine.bandwidth_bytes_per_s for machine in hardware)
         self.compute = _column(machine.compute_flop_per_s for machine in hardware)
         self.free = _column(machine.memory_free_bytes for machine in hardware)
+        self.host_free = _column(
+            None if machine.host is None else machine.host.memory_free_bytes for machine in hardware
+        )
         kinds = [(machine.kind, machine.devices) for machine in hardware]
         self.classes = sorted(set(kinds))
         self.class_of = np.array([self.classes.index(kind) for kind in kinds])
@@ -68,14 +72,19 @@ class _Machines:
 
 
 class _Amounts:
-    """What the theory counts for works on a model whatever its weight types: bytes and FLOP, one entry a work."""
+    """What the theory counts for works on a model whatever its weight types: bytes and FLOP, one entry a work.
 
-    def __init__(self, model: Model, works: Sequence[Workload], chosen: list[int]) -> None:
+    `file` is any file of the model: a process's bound counts its tensors, which are as many with every type.
+    """
+
+    def __init__(self, file: ModelFile, works: Sequence[Workload], chosen: list[int]) -> None:
+        model = file.model
         self.model, self.indices = model, np.array(chosen, dtype=np.int32)
+        self._buffers: dict[int, Floats] = {}
         self.works = [works[index] for index in chosen]
         self.cache = self._each(lambda work: kv_cache_bytes(model, work))
-        self.compute = self._each(lambda work: compute_buffer_bytes(model, work))
-        self.device_compute = np.maximum(self.compute, self._each(lambda work: batch_logits_bytes(model, work)))
+        self.compute = self._each(lambda work: bounds.most_compute_bytes(file, work))
+        self.runtime = self._each(lambda work: bounds.most_runtime_bytes(file, work))
         self.output = self._each(lambda work: output_buffer_bytes(model, work))
         self.step_cache = self._each(
             lambda work: roofline.decode_cache_bytes(model, work, roofline.mean_context_tokens(work))
@@ -95,6 +104,14 @@ class _Amounts:
             )
             for key in self.prompts
         }
+
+    def device_buffers(self, devices: int) -> Floats:
+        """The most that buffers take on each of `devices`."""
+        if devices not in self._buffers:
+            self._buffers[devices] = self.output + self._each(
+                lambda work: device_buffer_bytes(self.model, work, devices, most_rows(work))
+            )
+        return self._buffers[devices]
 
     def _each(self, amount: Callable[[Workload], float]) -> Floats:
         return np.array([amount(work) for work in self.works], dtype=np.float64)
@@ -121,25 +138,41 @@ def _memory(file: ModelFile, amounts: _Amounts, machines: _Machines) -> tuple[Fl
     yes = np.where(machines.on_cpu, YES, UNKNOWN if file.model.kv_lora_rank else YES)
     fits = np.where(needed <= machines.free, yes, np.where(anonymous <= machines.free, TIGHT, NO))
     fits = np.where(np.isnan(machines.free), UNKNOWN, fits)
+    if not np.isnan(machines.host_free).all():
+        fits = np.where(_on_host(file, amounts)[:, None] > machines.host_free, NO, fits)
     return needed, machines.free - needed, fits.astype(np.int8)
 
 
 def _needed(file: ModelFile, amounts: _Amounts, kind: str, devices: int) -> tuple[Floats, Floats]:
     """Bytes that must stay for full speed, and of these what cannot be evicted at all, for each work."""
-    host = 0
     if kind == "cpu":
-        held, copied, compute = weights.mapped_bytes(file), weights.repacked_bytes(file), amounts.compute
-    else:
-        host = weights.host_weight_bytes(file) if kind == "gpu" else 0
-        held, copied, compute = file.weight_bytes - host, 0, amounts.device_compute
-    cache: Any = amounts.cache
-    need = MemoryNeed(held, copied, cache, compute, amounts.output)  # type: ignore[arg-type]
-    if kind == "cpu":
+        need = _process(weights.mapped_bytes(file), weights.repacked_bytes(file), amounts.cache, amounts)
         anonymous: Any = need.anonymous_bytes
         return anonymous + need.hot_file_bytes, anonymous
-    shared = shared_need(need, host, file.model.layers, devices)
-    whole: Any = shared.total_bytes if devices == 1 else shared.largest_share_bytes * devices
+    whole: Any = amounts.cache
+    if kind == "unified":
+        whole = whole + file.weight_bytes
+    elif devices == 1:
+        whole = whole + file.weight_bytes - weights.host_weight_bytes(file)
+    else:
+        whole = np.array([fullest_layers_bytes(file, work, devices) for work in amounts.works], dtype=np.float64)
+    whole = (whole + amounts.device_buffers(devices)) * devices
     return whole, whole
+
+
+def _on_host(file: ModelFile, amounts: _Amounts) -> Floats:
+    """What the host of GPUs that hold all layers needs: its own buffers and the weights that stay with it."""
+    held = host_share_bytes(file, amounts.works[0])[0] if amounts.works else 0
+    need = _process(held, min(held, weights.repacked_bytes(file)), 0.0, amounts)
+    needed: Any = need.anonymous_bytes + need.hot_file_bytes
+    found: Floats = needed
+    return found
+
+
+def _process(held: int, repacked: int, cache: Floats | float, amounts: _Amounts) -> MemoryNeed:
+    """The upper bound of a process on the CPU, with arrays for what differs by work."""
+    parts: Any = (held, repacked, cache, amounts.compute, amounts.output, amounts.runtime, bounds.LIBRARIES_BYTES)
+    return MemoryNeed(*parts)
 
 
 def _step_s(file: ModelFile, amounts: _Amounts, machines: _Machines) -> Floats:

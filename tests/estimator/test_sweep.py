@@ -17,7 +17,7 @@ from estimator.catalog import models
 from estimator.device import catalogued_hardware
 from estimator.hardware import parts
 from estimator.options import SORTS, parser
-from estimator.specs import Hardware, ModelFile, Workload
+from estimator.specs import Hardware, Host, ModelFile, Workload
 from estimator.sweep.axes import Axes, axes_of
 from estimator.sweep.grid import FITS, Rows, computed
 from estimator.sweep.output import FIELDS
@@ -39,10 +39,14 @@ works = st.builds(
     flash_attention=st.booleans(),
     kv_type=st.sampled_from(["F16", "Q8_0", "Q4_0"]),
 )
+hosts = st.none() | st.builds(Host, st.none() | st.integers(2**28, 2**36), st.none(), st.just("stated"))
 machines = st.sampled_from([UNKNOWN, NO_COMPUTE, CPU]) | st.builds(
-    lambda part, devices: catalogued_hardware(part, devices if part.kind == "gpu" else 1),
+    lambda part, devices, host: (
+        replace(catalogued_hardware(part, devices), host=host) if part.kind == "gpu" else catalogued_hardware(part)
+    ),
     st.sampled_from(parts()),
     st.integers(1, 8),
+    hosts,
 )
 
 
