@@ -65,6 +65,10 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.growth
 	$(BIN)/python -m tests.benchmarks.sweeping
 	$(BIN)/python -m tests.benchmarks.comparing
+	$(BIN)/python -m tests.benchmarks.gate
+	$(BIN)/python -m tests.benchmarks.laws served
+	$(BIN)/python -m tests.benchmarks.laws stored
+	$(BIN)/python -m tests.benchmarks.machines
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:

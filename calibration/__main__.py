@@ -16,7 +16,6 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from calibration.api.fitting import ApiFit
-    from harness.record import Record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -45,15 +44,17 @@ def fit(
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
     from calibration.api.fitting import fit_api
-    from calibration.fitting import fit_records, reference
+    from calibration.fitting import fit as fit_engines
+    from calibration.fitting import reference
+    from calibration.reading import read_api_runs
     from calibration.report import show_fit
     from estimator.coefficients import write_coefficients
-    from harness.journal import read_records
 
-    records, unreadable = read_records(results or [DEFAULT_RESULTS])
-    apis = fit_api(records)
+    paths = results or [DEFAULT_RESULTS]
+    records, unreadable, only_apis = read_api_runs(paths)
+    apis = fit_api(records) if records else None
     wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
-    if apis is not None and _all_behind_apis(records):
+    if apis is not None and only_apis:
         if not wrote:
             raise NothingToFit(
                 f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
@@ -61,7 +62,7 @@ def fit(
         _left_out(unreadable)
         return
     try:
-        fitted = fit_records(records, unreadable, reference() if prior else None, include_noisy)
+        fitted = fit_engines(paths, reference() if prior else None, include_noisy)
     except NothingToFit as error:
         if not wrote:
             raise
@@ -96,12 +97,6 @@ def _left_out(reasons: list[str]) -> None:
         OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _all_behind_apis(records: list[Record]) -> bool:
-    from calibration.api.requests import API_BACKENDS
-
-    return all(subject.backend in API_BACKENDS for record in records for subject in record.subjects)
-
-
 @app.command("api-reference")
 def api_reference(
     published: Annotated[Path, typer.Argument(help="The folder of published requests.")] = PUBLISHED_API,
@@ -119,20 +114,54 @@ def compare(
     results: Paths = None,
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
 ) -> None:
-    """Print predicted beside measured for stored runs."""
-    from calibration.dataset import dataset
+    """Print predicted beside measured for stored runs; those of the fit itself are no evidence, which it says."""
+    from calibration.check import matching
+    from calibration.reading import read_dataset
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
-    from harness.journal import read_records
 
-    records, unreadable = read_records(results or [DEFAULT_RESULTS])
-    data = dataset(records)
-    entries = comparison(data, read_coefficients(coefficients))
+    everything, unused = read_dataset(results or [DEFAULT_RESULTS])
+    fitted = read_coefficients(coefficients)
+    data, others = matching(everything, fitted, anyway)
+    entries = comparison(data, fitted)
     if as_json:
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
+        return
+    show_comparison(OUT, entries, (*unused, *data.left_out, *others))
+    runs = {run for o in data.observations for run, _ in o.by_run}
+    if known := runs & set(fitted.evidence.runs):
+        OUT.print(f"{len(known)} of {len(runs)} runs are in the fit: their errors are no evidence", highlight=False)
+
+
+@app.command()
+def check(
+    results: Paths = None,
+    max_error: Annotated[
+        str, typer.Option(help="What a prediction may be off by: any of decode, ttft, memory.")
+    ] = "decode=10%,ttft=15%,memory=3%",
+    coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
+    include_noisy: Annotated[bool, typer.Option(help="Judge NOISY cells too, naming them.")] = False,
+) -> None:
+    """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
+    from calibration.check import as_json as checked_json
+    from calibration.check import check as checked_of
+    from calibration.check_table import show_check
+    from calibration.limits import limits
+    from estimator.coefficients import read_coefficients
+
+    held = limits(max_error)
+    fitted = read_coefficients(coefficients)
+    checked = checked_of(results or [DEFAULT_RESULTS], fitted, held, anyway=anyway, include_noisy=include_noisy)
+    if as_json:
+        sys.stdout.write(json.dumps(checked_json(checked), indent=2) + "\n")
     else:
-        show_comparison(OUT, entries, (*unreadable, *data.left_out))
+        show_check(OUT, checked)
+    if not checked.passes:
+        sys.exit(1)
 
 
 def main() -> None:

@@ -8,108 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any
 
 from calibration.api.requests import API_BACKENDS
+from calibration.observations import Build as Build  # noqa: PLC0414 - read from here
+from calibration.observations import Dataset as Dataset  # noqa: PLC0414
+from calibration.observations import MemoryObservation as MemoryObservation  # noqa: PLC0414
+from calibration.observations import Observation as Observation  # noqa: PLC0414
+from calibration.observations import PhaseName as PhaseName  # noqa: PLC0414
 from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
 from harness.disturbances import Noise, disturbances
-from harness.metrics import known, tpot_s, ttft_s
+from harness.metrics import tpot_s, ttft_s
 from harness.noise import Finding
 from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
-from harness.verdict import cell_verdict
+from harness.verdict import cell_verdict, median_error
 
-PhaseName = Literal["prefill", "decode"]
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What a fit belongs to: one engine build on one kind of machine."""
-
-    cpu: str
-    physical_cores: int
-    memory_total_bytes: int
-    engine: str
-    version: str
-    system_info: str
-    threads: int
-
-    def __str__(self) -> str:
-        return f"{self.engine} {self.version} on {self.cpu} with {self.threads} threads"
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One phase of one cell: measured median `seconds` (TTFT, or TPOT), explained by `terms`."""
-
-    build: Build
-    phase: PhaseName
-    file: ModelFile
-    work: Workload
-    terms: dict[str, float]
-    seconds: float
-    requests: int
-    journal: str
-
-    @property
-    def label(self) -> str:
-        """The cell in words."""
-        w = self.work
-        what = f"{self.file.model.name} {self.file.quant} {w.prompt_tokens}/{w.output_tokens} at {w.depth_tokens}"
-        return f"{self.phase} of {what}"
-
-
+# Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
+# and drifts, by 1.21 at most over 118 cells.
+CONTRADICTION = 1.4
+MEASURES: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryObservation:
-    """Peak memory of one engine with one model: measured bytes beside the engine's own account.
-
-    Whatever the verdict on its cells: memory does not depend on how steady the times were.
-    `work` is the engine's set-up: its slots as concurrency, its context in each, the largest micro-batch it ran.
-    """
-
-    build: Build
-    file: ModelFile
-    work: Workload
-    buffers: dict[str, int]
-    file_bytes: int
-    anonymous_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Everything usable in some records, and what was left out with the reason."""
-
-    observations: tuple[Observation, ...]
-    memory: tuple[MemoryObservation, ...]
-    left_out: tuple[str, ...]
-    noisy: tuple[str, ...]
-    probes: dict[Build, Probes]
-    digest: str
-
-    @property
-    def newest(self) -> Build | None:
-        """The build of the latest run that has a usable cell."""
-        usable = {o.build for o in self.observations}
-        return next((build for build in reversed(self.probes) if build in usable), None)
-
-    def of(self, build: Build) -> Dataset:
-        """The part that belongs to `build`."""
-        return replace(
-            self,
-            observations=tuple(o for o in self.observations if o.build == build),
-            memory=tuple(m for m in self.memory if m.build == build),
-        )
 
 
 @dataclass
@@ -117,62 +45,97 @@ class _Pool:
     """The requests of one cell of one build, from every run that measured it."""
 
     subject: Subject
-    requests: list[Request]
-    cpu_shares: list[float]
-    findings: list[list[Finding]]
-    failed: int
+    facts: str
     journal: str
+    requests: list[Request] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    cpu_shares: list[float] = field(default_factory=list)
+    findings: list[list[Finding]] = field(default_factory=list)
+    failed: int = 0
 
 
-def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
+@dataclass
+class _Found:
+    """What has been read so far."""
+
+    memory: list[MemoryObservation] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    noisy: list[str] = field(default_factory=list)
+    pools: dict[tuple[Build, str, Cell], _Pool] = field(default_factory=dict)
+    probes: dict[Build, Probes] = field(default_factory=dict)
+
+
+def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build | None = None) -> Dataset:
     """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
 
-    With `include_noisy` cells are used whose only fault is noise, and named all the same.
-
-    Runs of the same build, model file and cell are pooled: the verdict and the median are of all requests together.
+    With `include_noisy` cells are used whose only fault is noise, and named all the same. With `only` the models of
+    another build are passed over. Runs of the same build, model file and cell are pooled: the verdict and the median
+    are of all requests together.
     """
-    memory: list[MemoryObservation] = []
-    left_out: list[str] = []
-    noisy: list[str] = []
-    pools: dict[tuple[Build, str, Cell], _Pool] = {}
-    probes: dict[Build, Probes] = {}
-    listed = sorted(records, key=lambda record: record.header.started_at)
-    for record in listed:
-        for subject in record.subjects:
-            if subject.backend in API_BACKENDS:
-                continue  # fitted by the terms of an API, in calibration.api
-            if subject.backend not in _FITTED:
-                left_out.append(
-                    f"{subject.model_name} in {record.header.run_id}: {subject.backend} is measured but not fitted yet"
-                )
-                continue
-            try:
-                file = model_file_from_facts(subject.model)
-            except EstimatorError as error:
-                left_out.append(f"{subject.model_name} in {record.header.run_id}: {error}")
-                continue
-            build = build_of(record.header.host, subject)
-            # Moved to the end: the order is that of each build's latest run.
-            probes[build] = _best(probes.pop(build, None), record.header.probes)
-            memory += _memory(record, subject, file)
-            _add_to(pools, record, subject)
-    observations: list[Observation] = []
-    for (build, _, cell), pool in pools.items():
-        verdict = cell_verdict(
-            pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
-        )
-        doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
-        if verdict.word == "NOISY" and include_noisy:
-            noisy.append(doubt)
-        elif verdict.word != "VALID":
-            left_out.append(doubt)
+    found, digest = _Found(), hashlib.sha256()
+    digests: dict[Build, Any] = {}
+    for record in sorted(records, key=lambda record: record.header.started_at):
+        builds = [build_of(record.header.host, subject) for subject in record.subjects]
+        if only is not None and only not in builds:
             continue
-        if cell.is_load:
-            left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
-        else:
-            observations += _observations(build, cell, pool)
-    digest = hashlib.sha256("".join(Path(r.path).read_text("utf-8") for r in listed).encode()).hexdigest()
-    return Dataset(tuple(observations), tuple(memory), tuple(left_out), tuple(noisy), probes, f"sha256:{digest}")
+        text = Path(record.path).read_bytes()
+        for hashed in (digest, *(digests.setdefault(build, hashlib.sha256()) for build in dict.fromkeys(builds))):
+            hashed.update(text)
+        for build, subject in zip(builds, record.subjects, strict=True):
+            if only is None or build == only:
+                _take(found, record, subject, build)
+    observations = [o for key, pool in found.pools.items() for o in _judged(found, key, pool, include_noisy)]
+    return Dataset(
+        tuple(observations), tuple(found.memory), tuple(found.left_out), tuple(found.noisy), found.probes,
+        f"sha256:{digest.hexdigest()}", {build: f"sha256:{told.hexdigest()}" for build, told in digests.items()},
+    )  # fmt: skip
+
+
+def _take(found: _Found, record: Record, subject: Subject, build: Build) -> None:
+    where = f"{subject.model_name} in {record.header.run_id}"
+    if subject.backend in API_BACKENDS:
+        return  # fitted by the terms of an API, in calibration.api
+    if subject.backend not in _FITTED:
+        found.left_out.append(f"{where}: {subject.backend} is measured but not fitted yet")
+        return
+    try:
+        file = _file(json.dumps(subject.model, sort_keys=True))
+    except EstimatorError as error:
+        found.left_out.append(f"{where}: {error}")
+        return
+    # Moved to the end: the order is that of each build's latest run.
+    found.probes[build] = _best(found.probes.pop(build, None), record.header.probes)
+    found.memory += _memory(record, subject, file, build)
+    _add_to(found.pools, record, subject, build)
+
+
+def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_noisy: bool) -> list[Observation]:
+    build, _, cell = key
+    verdict = cell_verdict(
+        pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
+    )
+    doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
+    if verdict.word == "NOISY" and include_noisy:
+        found.noisy.append(doubt)
+    elif verdict.word != "VALID":
+        # Runs that contradict each other make the pool noisy: then that is the reason.
+        found.left_out += _contradictions(cell, pool) or [doubt]
+        return []
+    if cell.is_load:
+        found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
+        return []
+    return _observations(build, cell, pool, found.left_out)
+
+
+@lru_cache(maxsize=1024)
+def _file(facts: str) -> ModelFile:
+    return model_file_from_facts(json.loads(facts))
+
+
+@lru_cache(maxsize=4096)
+def _amounts(facts: str, work: Workload) -> dict[PhaseName, dict[str, float]]:
+    file = _file(facts)
+    return {"prefill": prefill_terms(file, work), "decode": decode_terms(file, work)}
 
 
 def _best(known: Probes | None, latest: Probes) -> Probes:
@@ -184,45 +147,80 @@ def _best(known: Probes | None, latest: Probes) -> Probes:
     return replace(latest, read_bytes_per_s=max(read, default=None), matmul_flop_per_s=max(multiplied, default=None))
 
 
-def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject) -> None:
-    build = build_of(record.header.host, subject)
+def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject, build: Build) -> None:
     told = {name: subject.options.get(name) for name in ("ubatch_tokens", "flash_attention", "gpu_layers")}
-    facts = json.dumps([subject.model, told], sort_keys=True)
+    facts = json.dumps(subject.model, sort_keys=True)
+    key = facts + json.dumps(told, sort_keys=True)
     visited: dict[Cell, list[Request]] = {}
     cpu, noise = CpuShares(record), Noise(record)
     for request in record.requests:
         if request.subject_id == subject.subject_id and request.phase == "counted":
             visited.setdefault(request.cell, []).append(request)
     for cell, requests in visited.items():
-        pool = pools.setdefault((build, facts, cell), _Pool(subject, [], [], [], 0, record.header.run_id))
+        pool = pools.setdefault((build, key, cell), _Pool(subject, facts, record.header.run_id))
         succeeded = [request for request in requests if request.error is None]
         pool.requests += succeeded
+        pool.runs += [record.header.run_id] * len(succeeded)
         pool.failed += len(requests) - len(succeeded)
         pool.cpu_shares += cpu.of(succeeded)
         pool.findings += noise.findings(succeeded)
 
 
-def _observations(build: Build, cell: Cell, pool: _Pool) -> list[Observation]:
-    file = model_file_from_facts(pool.subject.model)
+def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) -> list[Observation]:
     # What was prefilled is what the server says was not cached, not what the plan meant to be cached.
     told = [r.usage.cached_tokens for r in pool.requests if r.usage.cached_tokens is not None]
     cached = round(median(told)) if told else cell.depth_tokens
     fresh = cell.depth_tokens + cell.prompt_tokens - cached
     ubatch = int(pool.subject.options.get("ubatch_tokens", 512))
     work = Workload(fresh, cell.output_tokens, cached, ubatch_tokens=ubatch)
-    measured: dict[PhaseName, list[float]] = {
-        "prefill": known(ttft_s(r) for r in pool.requests),
-        "decode": known(tpot_s(r) for r in pool.requests),
-    }
-    amounts: dict[PhaseName, dict[str, float]] = {
-        "prefill": prefill_terms(file, work),
-        "decode": decode_terms(file, work),
-    }
-    return [
-        Observation(build, phase, file, work, amounts[phase], median(values), len(values), pool.journal)
-        for phase, values in measured.items()
-        if values
-    ]
+    found = []
+    for phase in MEASURES:
+        timed = _timed(pool, phase)
+        values, by_run = [seconds for _, seconds in timed], _by_run(timed)
+        if not values:
+            continue
+        if against := _contradiction(by_run):
+            left_out.append(f"{phase} of {cell.label}: {against}")
+            continue
+        found.append(
+            Observation(
+                build, phase, _file(pool.facts), work, _amounts(pool.facts, work)[phase], median(values), len(values),
+                pool.journal, median_error(values), by_run,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _timed(pool: _Pool, phase: PhaseName) -> list[tuple[str, float]]:
+    """Run and seconds of each request that has the phase."""
+    measure = MEASURES[phase]
+    return [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
+
+
+def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    runs: dict[str, list[float]] = {}
+    for run, seconds in timed:
+        runs.setdefault(run, []).append(seconds)
+    return tuple((run, median(values)) for run, values in runs.items())
+
+
+def _contradictions(cell: Cell, pool: _Pool) -> list[str]:
+    """A sentence on each phase of the cell in which runs contradict each other."""
+    told = {phase: _contradiction(_by_run(_timed(pool, phase))) for phase in MEASURES}
+    return [f"{phase} of {cell.label}: {against}" for phase, against in told.items() if against]
+
+
+def _contradiction(by_run: tuple[tuple[str, float], ...]) -> str | None:
+    """Where runs of one build say what cannot both be true of it; no median between them is."""
+    if not by_run:
+        return None
+    fast, slow = (pick(by_run, key=lambda entry: entry[1]) for pick in (min, max))
+    if slow[1] <= CONTRADICTION * fast[1]:
+        return None
+    return (
+        f"contradictory: {fast[1] * 1e3:.4g} ms in {fast[0]}, {slow[1] * 1e3:.4g} ms in {slow[0]}, of the same build; "
+        "measure again, or leave the wrong run out"
+    )
 
 
 def build_of(host: Host, subject: Subject) -> Build:
@@ -242,11 +240,10 @@ def _requests_of(record: Record, subject: Subject) -> list[Request]:
     return [request for request in record.requests if request.subject_id == subject.subject_id]
 
 
-def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObservation]:
+def _memory(record: Record, subject: Subject, file: ModelFile, build: Build) -> list[MemoryObservation]:
     entry = next(e for e in loaded(record) if e.subject.subject_id == subject.subject_id)
     if entry.peak_file_bytes is None or entry.peak_anonymous_bytes is None or not subject.memory:
         return []
-    build = build_of(record.header.host, subject)
     options = subject.options
     slots = int(options["slots"])
     context = int(options["context_tokens"]) // slots
@@ -255,4 +252,7 @@ def _memory(record: Record, subject: Subject, file: ModelFile) -> list[MemoryObs
     # A compute buffer is resident as far as the largest micro-batch touched it.
     fresh = [(r.usage.prompt_tokens or 0) - (r.usage.cached_tokens or 0) for r in _requests_of(record, subject)]
     work = Workload(2, 2, 0, slots, context, max(1, min(int(options["ubatch_tokens"]), max(fresh, default=0))), flash)
-    return [MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes)]
+    run = record.header.run_id
+    return [
+        MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes, run)
+    ]

@@ -13,3 +13,9 @@ class NothingToFit(CalibrationError):
     """Records that hold no usable cell, or none that the coefficients speak of."""
 
     exit_status = 8
+
+
+class NothingToCheck(CalibrationError):
+    """Records of which no cell can be held against a prediction."""
+
+    exit_status = 8

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from calibration.dataset import Build, Dataset, Observation, PhaseName, dataset
+from calibration.dataset import Build, Dataset, Observation, PhaseName
 from calibration.errors import NothingToFit
-from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed
+from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed, phase_of
 from calibration.gate import admitted
-from calibration.validate import Residual, held_out, memory_residuals, speed_residuals, weight_types
+from calibration.reading import read_dataset
+from calibration.uncertainty import another_run_sd, error_method, evidence, price_errors, run_to_run, with_runs
+from calibration.validate import (
+    CELL_GROUP,
+    Residual,
+    fits_without,
+    held_out,
+    memory_residuals,
+    memory_without,
+    speed_residuals,
+    weight_types,
+)
 from estimator.coefficients import (
     Coefficients,
     FittedEngine,
     FittedMachine,
     FittedRecords,
     HeldOut,
+    MemoryCoefficients,
+    SpeedCoefficient,
     ValidRange,
     read_coefficients,
     speed_coefficient,
 )
-from harness.journal import read_records
-from harness.record import Record
+from estimator.evidence import RunToRun
+from estimator.plain import to_plain
 
+# Builds that are left out are named up to so many.
+_NAMED_BUILDS = 5
 REFERENCE = Path(__file__).parent.parent / "estimator" / "data" / "reference_cpu.json"
 
 
@@ -47,14 +63,7 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
-    return fit_records(*read_records(paths), prior, include_noisy)
-
-
-def fit_records(
-    records: Sequence[Record], unreadable: Sequence[str], prior: Coefficients | None, include_noisy: bool = False
-) -> Fitted:
-    """The fit of the newest build in `records`. Raises NothingToFit with the reasons."""
-    everything = dataset(records, include_noisy)
+    everything, unreadable = read_dataset(paths, include_noisy)
     build = everything.newest
     if build is None:
         why = "; ".join(everything.left_out[:3]) or "the records hold no counted request"
@@ -62,31 +71,71 @@ def fit_records(
     data = everything.of(build)
     kept, impossible = admitted(data.observations, data.probes)
     left_out = [*unreadable, *data.left_out, *impossible]
-    others = Counter(str(o.build) for o in everything.observations if o.build != build)
-    left_out += [f"{count} observations of another build: {name}" for name, count in others.items()]
+    left_out += _others(everything, build)
     if not kept:
         raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
+    return _fitted(build, data, kept, prior, tuple(left_out))
+
+
+def _fitted(
+    build: Build, data: Dataset, kept: list[Observation], prior: Coefficients | None, left_out: tuple[str, ...]
+) -> Fitted:
     prices = _prices(prior, build)
     beyond = prior.memory if prior is not None and prices is not None else None
-    residuals, memory = speed_residuals(kept, prices), memory_residuals(data.memory, beyond)
-    speed = fit_speed(kept, prices)
+    without, memory_fits = fits_without(kept, prices), memory_without(data.memory, beyond)
+    residuals, memory = speed_residuals(kept, prices, without), memory_residuals(data.memory, beyond, memory_fits)
+    runs = run_to_run(kept)
+    fitted_memory = fit_memory(data.memory, beyond) if data.memory else None
+    what = "cells of one model" if any(name.startswith(CELL_GROUP) for name in without) else "models"
     coefficients = Coefficients(
         fitted_at=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(build, data),
-        engine=FittedEngine(build.engine, build.version, build.system_info),
+        engine=FittedEngine(build.engine, build.version, build.system_info, build.threads),
         records=_records(data, kept),
-        speed={
-            name: speed_coefficient(
-                name, price, speed.cells[name], "measured" if speed.cells[name] or prices is None else "prior"
-            )
-            for name, price in sorted(speed.seconds_per_unit.items())
-        },
-        memory=fit_memory(data.memory, beyond) if data.memory else None,
-        held_out=_held_out(residuals, memory, prior if prices is not None else None),
+        speed=_speed(fit_speed(kept, prices), list(without.values()), prices is not None, runs),
+        memory=fitted_memory,
+        held_out=_with_prior(_held_out(residuals, memory, runs), prior if prices is not None else None),
         valid=_valid(kept),
         prior=_prior_facts(prior, prices),
+        evidence=evidence(
+            kept,
+            data.memory,
+            error_method(len(without), what),
+            _memory_errors(fitted_memory, list(memory_fits.values())),
+        ),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, tuple(left_out), data.noisy)
+    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy)
+
+
+def _speed(
+    fit: SpeedFit, without: list[SpeedFit], has_prior: bool, runs: Mapping[str, RunToRun]
+) -> dict[str, SpeedCoefficient]:
+    errors = price_errors(fit.seconds_per_unit, [other.seconds_per_unit for other in without])
+    found = {}
+    for name, price in sorted(fit.seconds_per_unit.items()):
+        error = with_runs(errors[name], price, runs[phase_of(name)])
+        origin: Literal["measured", "prior"] = "measured" if fit.cells[name] or not has_prior else "prior"
+        found[name] = speed_coefficient(name, price, fit.cells[name], origin, error)
+    return found
+
+
+def _memory_errors(fit: MemoryCoefficients | None, without: list[MemoryCoefficients]) -> dict[str, float | None]:
+    if fit is None:
+        return {}
+    prices, *others = ({n: v for n, v in to_plain(m).items() if isinstance(v, float)} for m in (fit, *without))
+    return price_errors(prices, others)
+
+
+def _others(everything: Dataset, build: Build) -> list[str]:
+    """A sentence on what was measured of other builds: prices belong to one engine build on one machine."""
+    counts = Counter(o.build for o in everything.observations if o.build != build)
+    named = [f"{count} observations of another build: {name}" for name, count in counts.most_common(_NAMED_BUILDS)]
+    rest = list(counts.items())[_NAMED_BUILDS:] if len(counts) > _NAMED_BUILDS else []
+    if rest:
+        left = sum(counts.values()) - sum(count for _, count in counts.most_common(_NAMED_BUILDS))
+        machines = len({(b.cpu, b.physical_cores, b.memory_total_bytes) for b in counts})
+        named.append(f"{left} observations of {len(rest)} more builds ({machines} other machines in all)")
+    return named
 
 
 def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:
@@ -121,7 +170,7 @@ def _machine(build: Build, data: Dataset) -> FittedMachine:
 
 def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
     return FittedRecords(
-        journals=len({o.journal for o in kept}),
+        journals=len({run for o in kept for run, _ in o.by_run}),
         requests=sum(o.requests for o in kept if o.phase == "prefill"),
         cells=sum(1 for o in kept if o.phase == "prefill"),
         models=len({o.file.model.name for o in kept}),
@@ -130,13 +179,16 @@ def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
 
 
 def _held_out(
-    residuals: Mapping[PhaseName, list[Residual]],
-    memory: Mapping[str, list[Residual]],
-    prior: Coefficients | None,
+    residuals: Mapping[PhaseName, list[Residual]], memory: Mapping[str, list[Residual]], runs: Mapping[str, RunToRun]
 ) -> dict[str, HeldOut]:
-    parts: dict[str, list[Residual]] = {name: list(part) for name, part in residuals.items()}
-    parts |= {"memory_anonymous": memory["anonymous"], "memory_file": memory["file"]}
-    found = {name: error for name, part in parts.items() if (error := held_out(part)) is not None}
+    errors: dict[str, HeldOut | None] = {}
+    errors |= {str(name): held_out(part, another_run_sd(runs[name])) for name, part in residuals.items()}
+    errors |= {f"memory_{part}": held_out(memory[part]) for part in ("anonymous", "file")}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _with_prior(found: Mapping[str, HeldOut], prior: Coefficients | None) -> dict[str, HeldOut]:
+    """The errors found here; the prior's of what could not be found, and its interval where there is none."""
     known = prior.held_out if prior else {}
     borrowed = {name: replace(error, interval_origin="prior") for name, error in known.items() if name not in found}
     return borrowed | {name: _with_interval(error, known.get(name)) for name, error in found.items()}

@@ -20,11 +20,18 @@ def show_fit(console: Console, fitted: Fitted) -> None:
     r = c.records
     _say(console, f"{fitted.build}: {r.requests} requests, {r.cells} cells, {r.models} models, {r.journals} runs")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("term", "value", "from", "cells"):
-        table.add_column(name, justify="right" if name in ("value", "cells") else "left")
+    for name in ("term", "value", "±", "from", "cells"):
+        table.add_column(name, justify="right" if name in ("value", "±", "cells") else "left")
     for name, entry in c.speed.items():
-        table.add_row(name, entry.shown, entry.origin, str(entry.cells))
+        known = entry.standard_error is not None and entry.seconds_per_unit > 0
+        share = f"{(entry.standard_error or 0) / entry.seconds_per_unit:.0%}" if known else "-"
+        table.add_row(name, entry.shown, share, entry.origin, str(entry.cells))
     console.print(table)
+    for phase, names in c.evidence.not_told_apart.items():
+        if names:
+            told = "by the prior's ratios" if c.prior else "as if all weight types cost alike, or at 0"
+            _say(console, f"{phase}: cannot be told apart by these cells, shared {told}: {', '.join(names)}")
+    _say(console, f"standard errors: {c.evidence.error_method}")
     if c.memory is not None:
         _say(console, _memory_line(c.memory))
     for name, error in c.held_out.items():

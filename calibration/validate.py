@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
-from calibration.fitters import fit_memory, fit_speed, memory_of
+from calibration.fitters import SpeedFit, fit_memory, fit_speed, memory_of
 from estimator.coefficients import HeldOut, MemoryCoefficients
 from estimator.specs import ModelFile
 
 LEVEL = 0.9
+# Standard deviations on either side that hold 90 % of a normal distribution.
+NORMAL_90 = 1.645
 # Groups of this name are cells of one model: their errors say nothing about other models.
 CELL_GROUP = "cell: "
 
@@ -32,17 +34,26 @@ class Residual:
         return self.predicted / self.measured - 1
 
 
-def speed_residuals(
-    observations: Sequence[Observation], prior: Mapping[str, float] | None
-) -> dict[PhaseName, list[Residual]]:
-    """Leave one model out (all its weight types); with a single model, leave one cell out (both its phases)."""
+def fits_without(observations: Sequence[Observation], prior: Mapping[str, float] | None) -> dict[str, SpeedFit]:
+    """The fit without each group: one model (all its weight types); with a single model, one cell (both its phases)."""
     group_of = _grouping(observations)
-    found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
+    found = {}
     for group in sorted({group_of(o) for o in observations}):
         rest = [o for o in observations if group_of(o) != group]
-        if not rest:
-            continue
-        fit = fit_speed(rest, prior)
+        if rest:
+            found[group] = fit_speed(rest, prior)
+    return found
+
+
+def speed_residuals(
+    observations: Sequence[Observation],
+    prior: Mapping[str, float] | None,
+    without: Mapping[str, SpeedFit] | None = None,
+) -> dict[PhaseName, list[Residual]]:
+    """Each group as predicted by the fit without it (`fits_without`, if it is known already)."""
+    group_of = _grouping(observations)
+    found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
+    for group, fit in (fits_without(observations, prior) if without is None else without).items():
         for o in observations:
             if group_of(o) == group and (predicted := fit.seconds(o.terms)) is not None:
                 found[o.phase].append(Residual(group, o.label, predicted, o.seconds))
@@ -65,16 +76,26 @@ def shape_of(file: ModelFile) -> str:
     )
 
 
-def memory_residuals(
+def memory_without(
     observations: Sequence[MemoryObservation], prior: MemoryCoefficients | None
+) -> dict[str, MemoryCoefficients]:
+    """The prices of memory without each model; nothing with a single one."""
+    found = {}
+    for group in sorted({shape_of(o.file) for o in observations}):
+        rest = [o for o in observations if shape_of(o.file) != group]
+        if rest:
+            found[group] = fit_memory(rest, prior)
+    return found
+
+
+def memory_residuals(
+    observations: Sequence[MemoryObservation],
+    prior: MemoryCoefficients | None,
+    without: Mapping[str, MemoryCoefficients] | None = None,
 ) -> dict[str, list[Residual]]:
     """Leave one model out: anonymous and file-backed bytes; nothing with a single model."""
     found: dict[str, list[Residual]] = {"anonymous": [], "file": []}
-    for group in sorted({shape_of(o.file) for o in observations}):
-        rest = [o for o in observations if shape_of(o.file) != group]
-        if not rest:
-            continue
-        fit = fit_memory(rest, prior)
+    for group, fit in (memory_without(observations, prior) if without is None else without).items():
         for o in observations:
             if shape_of(o.file) == group:
                 label, need = f"{o.file.model.name} {o.file.quant}", memory_of(fit, o.file, o.work)
@@ -83,19 +104,20 @@ def memory_residuals(
     return found
 
 
-def held_out(residuals: Sequence[Residual]) -> HeldOut | None:
+def held_out(residuals: Sequence[Residual], another_run_sd: float = 0.0) -> HeldOut | None:
     """Median and worst error, and the 90 % interval where the groups allow one; None without residuals."""
     if not residuals:
         return None
     sizes = [abs(r.relative) for r in residuals]
-    return HeldOut(median(sizes), max(sizes), len({r.group for r in residuals}), interval(residuals))
+    return HeldOut(median(sizes), max(sizes), len({r.group for r in residuals}), interval(residuals, another_run_sd))
 
 
-def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
+def interval(residuals: Sequence[Residual], another_run_sd: float = 0.0) -> tuple[float, float] | None:
     """(low, high): predicted x (1 + low) to predicted x (1 + high) held 90 % of the cells of left-out models.
 
     The 90 % rank, (n + 1) x 0.9, of |log(measured / predicted)|, as in conformal prediction. Cells of one model
-    err alike, so for a model that is unlike those left out it is nominal. None under 5 models.
+    err alike, so for a model that is unlike those left out it is nominal. None under 5 models. A model left out was
+    measured in the same runs as the others; what another run differs by comes on top: sqrt(reach² + (1.645 sd)²).
     """
     groups = {r.group for r in residuals}
     if len(groups) < 5 or any(group.startswith(CELL_GROUP) for group in groups):
@@ -104,7 +126,7 @@ def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
     rank = math.ceil((len(scores) + 1) * LEVEL)
     if not scores or rank > len(scores):
         return None
-    reach = scores[rank - 1]
+    reach = math.hypot(scores[rank - 1], NORMAL_90 * another_run_sd)
     return math.expm1(-reach), math.expm1(reach)
 
 

@@ -1,13 +1,14 @@
 """The coefficient file: what calibration learned from measurements, as plain numbers that people can read.
 
-Owns the format (JSON, `format: 2`). The dataclasses below are the file, field by field:
+Owns the format (JSON, `format: 3`). The dataclasses below are the file, field by field:
 
     {"format": 2, "fitted_at": "2026-11-23T15:00:00Z",
      "machine": {"cpu": ..., "physical_cores": 2, "memory_total_bytes": ...,
                  "bandwidth_bytes_per_s": null, "compute_flop_per_s": null},
-     "engine": {"name": "xllamacpp", "version": ..., "system_info": ...},
+     "engine": {"name": "xllamacpp", "version": ..., "system_info": ..., "threads": 2},
      "records": {"journals": 1, "requests": 200, "cells": 40, "models": 5, "digest": "sha256:..."},
-     "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured"}},
+     "speed": {"weights.Q4_K": {"seconds_per_unit": 4.1e-11, "shown": "24.4 GB/s", "cells": 12, "origin": "measured",
+                                "standard_error": 3e-13}},
      "memory": {"anonymous_constant_bytes": 1e7, "anonymous_bytes_per_vocabulary_entry": 180,
                 "anonymous_bytes_per_tensor": 17000, "anonymous_bytes_per_row": 4200,
                 "file_constant_bytes": 2e7, "repacked_types": ["Q4_0", "Q4_K"]},
@@ -15,28 +16,35 @@ Owns the format (JSON, `format: 2`). The dataclasses below are the file, field b
                   "decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
      "valid": {"weight_types": ["Q4_K"], "parameters": [5e8, 7.3e9], "depth_tokens": [0, 1024],
                "prompt_tokens": [64, 512], "concurrency": 1},
-     "prior": {}}
+     "prior": {},
+     "evidence": {"runs": [...], "libraries": {"numpy": "2.4.0", ...}, "error_method": ..., "memory_errors": {...},
+                  "run_to_run": {"decode": {"relative_sd": 0.02, ...}},
+                  "cells": {"decode of mistral:7b Q4_K_M 48/12 at 0": {"seconds": 0.24, ...}},
+                  "processes": {"mistral:7b Q4_K_M, context 640, 48 rows": {"anonymous_bytes": ..., ...}}}}
 
 Format 2: prices of a tensor and of a micro-batch's row in place of a sampler candidate's, which is theory now.
+Format 3: standard errors of prices, threads of the engine, the evidence (`estimator.evidence`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
+from estimator.evidence import Evidence
 from estimator.plain import from_plain, to_plain
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import micro_batch_rows
 from estimator.theory.terms import shown
 
 Interval = tuple[float, float] | None
-FORMAT = 2
+FORMAT = 3
 DEFAULT_PATH = Path("results/coefficients.json")
 
 
@@ -44,20 +52,26 @@ DEFAULT_PATH = Path("results/coefficients.json")
 class SpeedCoefficient:
     """The price of one unit of a term of theory/terms.py, and what it stands on.
 
-    `origin` is "measured" where local records decided it, "prior" where the reference fit did.
+    `origin` is "measured" where local records decided it, "prior" where the reference fit did. `standard_error` is in
+    the same unit, by the method that `Evidence.error_method` names; None where it cannot be told.
     """
 
     seconds_per_unit: float
     shown: str
     cells: int = 0
     origin: Literal["measured", "prior"] = "measured"
+    standard_error: float | None = None
 
 
 def speed_coefficient(
-    name: str, seconds_per_unit: float, cells: int = 0, origin: Literal["measured", "prior"] = "measured"
+    name: str,
+    seconds_per_unit: float,
+    cells: int = 0,
+    origin: Literal["measured", "prior"] = "measured",
+    standard_error: float | None = None,
 ) -> SpeedCoefficient:
     """The coefficient of the term `name` with its readable form. Raises KeyError for an unknown term."""
-    return SpeedCoefficient(seconds_per_unit, shown(name, seconds_per_unit), cells, origin)
+    return SpeedCoefficient(seconds_per_unit, shown(name, seconds_per_unit), cells, origin, standard_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +137,12 @@ class FittedMachine:
 
 @dataclass(frozen=True, slots=True)
 class FittedEngine:
-    """The engine build that was measured; `system_info` lists its CPU features."""
+    """The engine build that was measured; `system_info` lists its CPU features. No threads: not told."""
 
     name: str
     version: str
     system_info: str
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,7 @@ class Coefficients:
     held_out: dict[str, HeldOut]
     valid: ValidRange
     prior: dict[str, Any] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
     format: int = FORMAT
 
 
@@ -231,7 +247,19 @@ def write_coefficients(path: Path, coefficients: Coefficients) -> None:
         temporary.unlink(missing_ok=True)
 
 
+# An object without objects in it, which is one line where it fits.
+_FLAT = re.compile(r"\{\n\s+([^{}]+?)\n\s*\}|\[\n\s+([^{}\[\]]+?)\n\s*\]")
+_LONGEST_LINE = 160
+
+
 def coefficients_text(coefficients: Coefficients) -> str:
     """The coefficient file as text, `format` first."""
     plain = to_plain(coefficients)
-    return json.dumps({"format": plain.pop("format"), **plain}, indent=2, allow_nan=False) + "\n"
+    whole = json.dumps({"format": plain.pop("format"), **plain}, indent=2, allow_nan=False, ensure_ascii=False)
+    return _FLAT.sub(_on_one_line, whole) + "\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    short = re.sub(r"\n\s*", " ", found.group(0)).replace("{ ", "{").replace(" }", "}")
+    short = short.replace("[ ", "[").replace(" ]", "]")
+    return short if len(short) <= _LONGEST_LINE else found.group(0)

@@ -30,6 +30,7 @@ def add_cost_options(command: ArgumentParser) -> None:
     command.add_argument("--bandwidth", metavar="RATE", help="memory bandwidth of this machine, such as 25GB/s")
     command.add_argument("--compute", metavar="RATE", help="compute rate of this machine, such as 200GFLOP/s")
     command.add_argument("--coefficients", type=Path, metavar="FILE", help="of this machine, as in predict")
+    command.add_argument("--anyway", action="store_true", help="use coefficients of another machine all the same")
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 

@@ -69,6 +69,14 @@ def size_bytes(text: str) -> int:
     return int(value)
 
 
+def identity() -> tuple[str, int, int]:
+    """CPU, physical cores and bytes of memory of this machine: what coefficients are tied to."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return cpu_name(), cores, psutil.virtual_memory().total
+
+
 def rate_per_s(text: str, unit: str) -> float:
     """ "25GB/s" -> 25e9 (unit "B/s"), "200 GFLOP/s" -> 200e9 (unit "FLOP/s"). Raises EstimatorError."""
     found = re.fullmatch(r"\s*([\d.]+(?:[eE][+-]?\d+)?)\s*([kMGTP]i?)?" + f"(?:{unit})?\\s*", text)

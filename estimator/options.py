@@ -115,6 +115,7 @@ def _add_machine(command: ArgumentParser) -> None:
     command.add_argument(
         "--coefficients", type=Path, metavar="FILE", help="else results/coefficients.json (api.json with --api)"
     )
+    command.add_argument("--anyway", action="store_true", help="use coefficients of another machine all the same")
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 

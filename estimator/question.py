@@ -5,12 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
+from estimator.belonging import machine_differences, refuse
 from estimator.clouds import Instance, find_instance
-from estimator.coefficients import Coefficients, find_coefficients
+from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
 from estimator.hardware import find_part, find_parts
-from estimator.machine import free_bytes, rate_per_s, size_bytes, this_machine
+from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
 from estimator.specs import Hardware, Host
 
@@ -39,7 +40,7 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Coefficients | None]:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
         if stated_host(options):
             raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
-        fitted = find_coefficients(options.coefficients)
+        fitted = coefficients_here(options)
         return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
@@ -49,6 +50,16 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Coefficients | None]:
     link = None if options.link is None else rate_per_s(options.link, "B/s")
     host = _host(options, instance)
     return replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk), None
+
+
+def coefficients_here(options: Namespace) -> Coefficients | None:
+    """The coefficients that are meant, None where there are none. Raises Elsewhere for those of another machine, unless
+    they are wanted all the same, or asked for textbook formulas, which use none."""
+    fitted = find_coefficients(options.coefficients)
+    unused = getattr(options, "formulas", None) == "textbook"
+    if fitted is not None and not options.anyway and not unused:
+        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
+    return fitted
 
 
 def stated_host(options: Namespace) -> bool:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -21,6 +22,7 @@ from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
 
 JOURNAL = "journal.jsonl"
+_HEAD = re.compile(rb'"kind"\s*:\s*"(?:run|subject)"')
 # What a server says of a model is nested three or four levels deep.
 _DEEPEST = 32
 
@@ -156,6 +158,18 @@ def read_record(path: Path) -> Record:
     )
 
 
+def read_heads(path: Path) -> Record:
+    """Header and subjects of a journal alone, which is much faster. Raises BadResults."""
+    try:
+        listed = [line for line in path.read_bytes().split(b"\n")[:-1] if _HEAD.search(line)]
+    except OSError as error:
+        raise BadResults(f"cannot read results at {path}: {error.strerror}") from error
+    lines = [_line(data, path, number) for number, data in enumerate(listed, 1)]
+    if not lines or not isinstance(lines[0], RunHeader):
+        raise BadResults(f"{path} holds no run: its first line is not a run header; measure one with `harness run`")
+    return Record(lines[0], tuple(line for line in lines if isinstance(line, Subject)), path=str(path))
+
+
 def _line(data: bytes, file: Path, number: int) -> Line:
     try:
         raw = json.loads(data)
@@ -210,18 +224,24 @@ def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
     Raises BadResults for a path that has no journal, for an unreadable one that was named itself, and where none can
     be read.
     """
-    records: list[Record] = []
     unreadable: list[str] = []
-    for journal in find_journals(paths):
-        try:
-            records.append(read_record(journal))
-        except BadResults as error:
-            if journal in paths or journal.parent in paths:
-                raise
-            unreadable.append(str(error))
+    records = [record for journal in find_journals(paths) if (record := tried(journal, paths, unreadable))]
     if not records:
         raise BadResults(f"no run can be read: {unreadable[0]}")
     return records, unreadable
+
+
+def tried(
+    journal: Path, paths: list[Path], unreadable: list[str], read: Callable[[Path], Record] = read_record
+) -> Record | None:
+    """What `read` makes of a journal; one that was not named itself may be unreadable, which is added to the list."""
+    try:
+        return read(journal)
+    except BadResults as error:
+        if journal in paths or journal.parent in paths:
+            raise
+        unreadable.append(str(error))
+        return None
 
 
 def is_one_run(path: Path) -> bool:

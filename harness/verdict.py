@@ -186,11 +186,20 @@ def _spread(name: str, values: Sequence[float], pooled: bool) -> list[str]:
     ]
 
 
+def median_error(values: Sequence[float]) -> float | None:
+    """Standard error of the median of values in no order, relative to it; None of fewer than two."""
+    return None if len(values) < 2 else MEDIAN_ERROR * _relative_sd(values) / math.sqrt(len(values))
+
+
 def _relative_sd(values: Sequence[float]) -> float:
+    """Of values whose median is 0 (no time at all: the physics gate's matter) there is none, so it is 0."""
+    middle = median(values)
+    if middle == 0:
+        return 0.0
     if len(values) in _RANGE_SDS:
-        return (max(values) - min(values)) / median(values) / _RANGE_SDS[len(values)]
+        return (max(values) - min(values)) / middle / _RANGE_SDS[len(values)]
     low, _, high = quantiles(values, n=4, method="inclusive")
-    return (high - low) / median(values) / _IQR_SDS
+    return (high - low) / middle / _IQR_SDS
 
 
 def _halves(name: str, values: Sequence[float]) -> list[str]:

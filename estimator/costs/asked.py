@@ -6,7 +6,6 @@ import os
 from argparse import Namespace
 
 from estimator.clouds import Instance, find_instance, instances_about
-from estimator.coefficients import find_coefficients
 from estimator.costs.cheapest import ApiCandidate, CheapestAnswer, cheapest
 from estimator.costs.comparison import CostAnswer, Costed, compare
 from estimator.costs.offers import Load, finite_price
@@ -19,6 +18,7 @@ from estimator.machine import rate_per_s, size_bytes, this_machine
 from estimator.naming import model_file_named
 from estimator.nearest import squeezed
 from estimator.price_list import Price, listed_price
+from estimator.question import coefficients_here
 from estimator.specs import ModelFile
 
 _OWNING = ("hardware_usd", "lifetime_years", "usd_per_kwh", "watts", "idle_watts", "joules_per_request")
@@ -184,7 +184,7 @@ def _own(text: str, options: Namespace) -> Costed:
 
 
 def _this_machine(options: Namespace) -> Costed:
-    fitted = find_coefficients(options.coefficients)
+    fitted = coefficients_here(options)
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
     machine = Machine("this machine", ((this_machine(bandwidth, compute, fitted), 1),), fitted)

@@ -102,7 +102,17 @@ def test_fit_compare_and_predict_work_on_each_others_files(tmp_path: Path) -> No
     assert max(errors) < 0.01
     assert "median error" in run("calibration", "compare", cwd=tmp_path).stdout
     answer = run(
-        "estimator", "predict", "--model", "mistral", "--quant", "q8_0", "--prompt-tokens", "48", "--json", cwd=tmp_path
+        "estimator",
+        "predict",
+        "--model",
+        "mistral",
+        "--quant",
+        "q8_0",
+        "--prompt-tokens",
+        "48",
+        "--json",
+        "--anyway",
+        cwd=tmp_path,
     )
     assert answer.returncode == 0, answer.stderr
     assert "calibrated" in answer.stdout

@@ -45,6 +45,7 @@ def test_the_file_starts_with_its_format_and_shows_each_price_as_a_rate() -> Non
         "shown": "10 GB/s",
         "cells": 5,
         "origin": "measured",
+        "standard_error": None,
     }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from estimator.catalog import models
-from estimator.coefficients import write_coefficients
+from estimator.coefficients import FittedMachine, write_coefficients
 from estimator.errors import EstimatorError
-from estimator.machine import rate_per_s, this_machine
+from estimator.machine import identity, rate_per_s, this_machine
 from estimator.processor import cpu_name
 from tests.estimator.examples import coefficients
 from tests.estimator.header_only import write_header_only
@@ -46,11 +46,28 @@ def test_stated_rates_give_theory_times(tmp_path: Path) -> None:
 
 def test_coefficients_in_results_are_found_and_used(tmp_path: Path) -> None:
     write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
-    answer = json.loads(run(tmp_path, "predict", "--json").stdout)
+    answer = json.loads(run(tmp_path, "predict", "--json", "--anyway").stdout)
     assert answer["calibration"].startswith("engine 1 on Test CPU")
     assert answer["speed"]["time_per_token_s"]["basis"] == "calibrated"
-    named = run(tmp_path, "predict", "--json", "--coefficients", "results/coefficients.json")
+    named = run(tmp_path, "predict", "--json", "--anyway", "--coefficients", "results/coefficients.json")
     assert json.loads(named.stdout)["speed"] == answer["speed"]
+
+
+def test_coefficients_of_another_machine_are_refused_in_one_line_that_says_what_differs(tmp_path: Path) -> None:
+    write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
+    done = run(tmp_path, "predict")
+    assert (done.returncode, done.stdout) == (10, "")
+    assert "results/coefficients.json belongs elsewhere: CPU Test CPU, not" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "--anyway" in done.stderr
+
+
+def test_coefficients_of_this_machine_are_used_without_asking(tmp_path: Path) -> None:
+    cpu, cores, memory_bytes = identity()
+    write_coefficients(
+        tmp_path / "results" / "coefficients.json", coefficients(machine=FittedMachine(cpu, cores, memory_bytes))
+    )
+    assert run(tmp_path, "predict").returncode == 0
 
 
 def test_a_model_file_is_predicted_by_its_path(tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ def test_this_machine_is_costed_by_its_coefficients_with_their_interval(
 ) -> None:
     write_coefficients(tmp_path / "c.json", coefficients())
     command = f"cost --coefficients {tmp_path}/c.json --usd-per-hour 1 --model tinyllama --prompt 512 --output 128"
+    assert main([*command.split(), "--concurrency", "1"]) == 10
+    assert "belongs elsewhere: CPU Test CPU, not" in capsys.readouterr().err
+    command += " --anyway"
     text = printed(f"{command} --concurrency 1 --per-day 1e6", capsys)
     assert "a month (90 % interval of the speed)" in text
     assert "(calibrated)" in text

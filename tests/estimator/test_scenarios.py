@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from estimator.__main__ import main
-from estimator.coefficients import write_coefficients
+from estimator.coefficients import FittedMachine, write_coefficients
+from estimator.machine import identity
 from tests.estimator.examples import coefficients
 
 TEAM = """
@@ -88,7 +89,8 @@ def test_what_nobody_knows_is_not_met(team: Path, tmp_path: Path, capsys: pytest
 def test_the_end_of_the_interval_that_is_worse_is_judged(
     team: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
+    here = FittedMachine(*identity(), 10e9, 100e9)
+    write_coefficients(tmp_path / "results" / "coefficients.json", coefficients(machine=here))
     monkeypatch.chdir(tmp_path)
     assert main(["predict", "--json"]) == 0
     step = json.loads(capsys.readouterr().out)["speed"]["time_per_token_s"]

@@ -1,0 +1,114 @@
+"""From journals on disk to a data set, one engine build after another: memory grows with the records of one build
+and with what is known of all cells, not with all records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from calibration.api.requests import API_BACKENDS
+from calibration.dataset import build_of, dataset
+from calibration.observations import Build, Dataset
+from harness.errors import BadResults
+from harness.journal import find_journals, read_heads, tried
+from harness.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A journal: its run, when that started, and which builds it measured."""
+
+    path: Path
+    run_id: str
+    started_at: str
+    builds: tuple[Build, ...]
+
+
+def read_dataset(
+    paths: list[Path], include_noisy: bool = False, seen: Collection[str] = ()
+) -> tuple[Dataset, list[str]]:
+    """The observations in the journals at `paths`, and a sentence on each journal that was not used.
+
+    Runs named in `seen` are passed over, and so is a journal that lies there twice.
+    Raises BadResults as `harness.journal.read_records` does: where none can be read, too.
+    """
+    unused: list[str] = []
+    heads = (tried(path, paths, unused, read_heads) for path in find_journals(paths))
+    places = _once([_place(head) for head in heads if head is not None], unused)
+    unused += [
+        f"{place.run_id}: the fit stands on it, so it is no evidence" for place in places if place.run_id in seen
+    ]
+    parts, unreadable = [], list[str]()
+    wanted = [place for place in places if place.run_id not in seen]
+    for build, listed in _by_build(wanted).items():
+        records = (record for place in listed if (record := tried(place, paths, unreadable)))
+        parts.append(dataset(records, include_noisy, build))
+    broken = list(dict.fromkeys(unreadable))
+    if len(broken) == len(wanted) and (broken or not places):
+        raise BadResults(f"no run can be read: {[*broken, *unused][0]}")
+    return _joined(parts), [*unused, *broken]
+
+
+def read_api_runs(paths: list[Path]) -> tuple[list[Record], list[str], bool]:
+    """The runs that measured models behind an API, a sentence on each unreadable journal, and whether these are all.
+
+    Raises BadResults where no journal can be read.
+    """
+    unreadable: list[str] = []
+    heads = [head for path in find_journals(paths) if (head := tried(path, paths, unreadable, read_heads)) is not None]
+    if not heads:
+        raise BadResults(f"no run can be read: {unreadable[0]}")
+    behind = [[subject.backend in API_BACKENDS for subject in head.subjects] for head in heads]
+    chosen = (Path(head.path) for head, apis in zip(heads, behind, strict=True) if any(apis))
+    records = [record for path in chosen if (record := tried(path, paths, unreadable)) is not None]
+    return records, unreadable, bool(records) and all(map(all, behind))
+
+
+def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
+    """The journals without copies of others: a copy would count its requests twice."""
+    alike: dict[tuple[str, str, int], list[_Place]] = {}
+    for place in places:
+        alike.setdefault((place.run_id, place.started_at, place.path.stat().st_size), []).append(place)
+    kept = []
+    for group in alike.values():
+        known: dict[str, _Place] = {}
+        for place in group:
+            content = hashlib.sha256(place.path.read_bytes()).hexdigest() if len(group) > 1 else ""
+            if content in known:
+                unused.append(f"{place.path}: a copy of {known[content].path}, counted once")
+            else:
+                known[content] = place
+                kept.append(place)
+    return kept
+
+
+def _place(head: Record) -> _Place:
+    host = head.header.host
+    builds = dict.fromkeys(build_of(host, subject) for subject in head.subjects)
+    return _Place(Path(head.path), head.header.run_id, head.header.started_at, tuple(builds))
+
+
+def _by_build(places: Iterable[_Place]) -> dict[Build, list[Path]]:
+    """The journals of each build, the build with the latest run last."""
+    found: dict[Build, list[Path]] = {}
+    for place in sorted(places, key=lambda place: place.started_at):
+        for build in place.builds:
+            # Moved to the end.
+            found[build] = [*found.pop(build, []), place.path]
+    return found
+
+
+def _joined(parts: list[Dataset]) -> Dataset:
+    whole = dataset([])
+    return replace(
+        whole,
+        observations=tuple(o for part in parts for o in part.observations),
+        memory=tuple(m for part in parts for m in part.memory),
+        left_out=tuple(reason for part in parts for reason in part.left_out),
+        noisy=tuple(reason for part in parts for reason in part.noisy),
+        probes={build: probes for part in parts for build, probes in part.probes.items()},
+        digests={build: digest for part in parts for build, digest in part.digests.items() if build in part.probes},
+    )
