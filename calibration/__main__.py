@@ -20,6 +20,7 @@ OUT = Console()
 ERR = Console(stderr=True)
 DEFAULT_RESULTS = Path("results/local")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
+REFERENCE_OUTPUT = Path("estimator/data/reference_published.json")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
 
@@ -70,6 +71,29 @@ def compare(
         sys.stdout.write(json.dumps(entries, indent=2) + "\n")
     else:
         show_comparison(OUT, entries, (*unreadable, *data.left_out))
+
+
+@app.command("reference")
+def published(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = Path("results/reference/published"),
+    output: Annotated[Path, typer.Option(help="The reference file to write.")] = REFERENCE_OUTPUT,
+    evaluate: Annotated[bool, typer.Option(help="Print all tables of held-out errors (a minute).")] = False,
+) -> None:
+    """Fit the reference for hardware that was never touched here from published measurements."""
+    from calibration.published import report
+    from calibration.published.building import built
+    from estimator.reference.file import reference_text
+
+    found = built(folder)
+    texts = [report.gate_text(found), report.table_text(report.machine_table(found))]
+    if evaluate:
+        texts += [report.table_text(table(found)) for table in (report.baseline_table, report.left_out_table)]
+    OUT.print("\n\n".join(texts), markup=False, highlight=False, soft_wrap=True)
+    try:
+        output.write_text(reference_text(found.reference), "utf-8")
+    except OSError as error:
+        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    OUT.print(f"reference: {output}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
