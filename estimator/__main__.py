@@ -1,10 +1,12 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
 Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
-3 a model, weight type or KV type that nobody knows · 4 a file that cannot be read · 6 no Ollama server.
+3 a model, weight type, KV type, hardware or instance that nobody knows · 4 a file that cannot be read · 6 no Ollama
+server.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
-low, high, theory and basis; its unit is the last word of its key.
+low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
+lists of the fields of estimator.hardware.Part and estimator.clouds.Instance.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """
@@ -16,16 +18,15 @@ import os
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
 
 from estimator import catalog, render
-from estimator.coefficients import find_coefficients
 from estimator.errors import EstimatorError
-from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
 from estimator.options import parser
 from estimator.plain import to_plain
 from estimator.predict import predict
-from estimator.prices import Prices
+from estimator.question import hardware_and_prices
 from estimator.specs import Workload
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command that `arguments` name and gives the exit status; the only place where errors are caught."""
     try:
         options = parser().parse_args(arguments or ["--help"])
-        sys.stdout.write(_models_text() if options.command == "models" else _prediction_text(options))
+        sys.stdout.write(_TEXTS[options.command](options))
     except EstimatorError as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -42,8 +43,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _models_text() -> str:
+def _models_text(_: Namespace) -> str:
     return render.models_text(catalog.models()) + "\n"
+
+
+def _hardware_text(options: Namespace) -> str:
+    from estimator import hardware, listing
+
+    found = hardware.parts_about(" ".join(options.text))
+    return (json.dumps(to_plain(found), indent=2) if options.json else listing.hardware_text(found)) + "\n"
+
+
+def _clouds_text(options: Namespace) -> str:
+    from estimator import clouds, listing
+
+    found = clouds.instances_about(" ".join(options.text))
+    return (json.dumps(to_plain(found), indent=2) if options.json else listing.clouds_text(found)) + "\n"
 
 
 def _prediction_text(options: Namespace) -> str:
@@ -57,12 +72,17 @@ def _prediction_text(options: Namespace) -> str:
         kv_type=options.kv_type.upper(),
     )
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
-    fitted = find_coefficients(options.coefficients)
-    bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
-    compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
-    prices = Prices(options.usd_per_hour, options.watts, options.usd_per_kwh)
-    answer = predict(file, work, this_machine(bandwidth, compute, fitted), fitted, options.formulas, prices)
+    hardware, fitted, prices = hardware_and_prices(options)
+    answer = predict(file, work, hardware, fitted, options.formulas, prices)
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
+
+
+_TEXTS: dict[str, Callable[[Namespace], str]] = {
+    "models": _models_text,
+    "hardware": _hardware_text,
+    "clouds": _clouds_text,
+    "predict": _prediction_text,
+}
 
 
 if __name__ == "__main__":

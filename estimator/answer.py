@@ -7,10 +7,10 @@ from typing import Literal
 
 from estimator.specs import Hardware, Workload
 
-Basis = Literal["calibrated", "theory", "unknown"]
+Basis = Literal["stated", "calibrated", "theory", "unknown"]
 Formulas = Literal["engineering", "textbook"]
-Fits = Literal["yes", "tight", "no"]
-_BASES: tuple[Basis, ...] = ("calibrated", "theory", "unknown")
+Fits = Literal["yes", "tight", "no", "unknown"]
+_BASES: tuple[Basis, ...] = ("stated", "calibrated", "theory", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,18 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the memory suffices: "yes", "tight" (weights are read from disk again and again) or "no".
+    """Whether the memory suffices: "yes", "tight" (weights are read from disk again and again), "no" or "unknown".
 
     `needed_bytes` is the upper bound of what must stay in memory for full speed, `anonymous_bytes` the upper
-    bound of what cannot be evicted at all, `margin_bytes` what is left of `available_bytes` after `needed_bytes`.
+    bound of what cannot be evicted at all, `margin_bytes` what is left of `available_bytes` after `needed_bytes`;
+    both are None where nobody said how much memory there is.
     """
 
     fits: Fits
     needed_bytes: int
     anonymous_bytes: int
-    available_bytes: int
-    margin_bytes: int
+    available_bytes: int | None
+    margin_bytes: int | None
     reason: str
 
 
@@ -70,11 +71,13 @@ class Answer:
 
     memory  weights_bytes, repacked_bytes, kv_cache_bytes, compute_bytes, output_bytes, runtime_bytes,
             libraries_bytes, anonymous_bytes (all that cannot be evicted), total_bytes
-            (textbook: weights_bytes, kv_cache_bytes, margin_bytes, total_bytes)
+            (textbook: weights_bytes, kv_cache_bytes, margin_bytes, total_bytes; on GPUs: weights_bytes, kv_cache_bytes,
+            compute_bytes, output_bytes, total_bytes of device memory, and host_weights_bytes, which the CPU keeps)
     speed   ttft_s, time_per_token_s, end_to_end_s, prefill_tokens_per_s, decode_tokens_per_s of one
             sequence, and with concurrency throughput_tokens_per_s of all
     cost    rented_usd and electricity_usd of the requests, and of a million output tokens at this rate
-            (rented_per_million_output_tokens_usd, ...), where prices were stated
+            (rented_per_million_output_tokens_usd, ...), where prices were stated; with concurrency
+            rented_per_request_usd; rented_per_month_usd of the machine, whatever it does; cost_basis says at what price
     """
 
     model: str
@@ -89,3 +92,4 @@ class Answer:
     cost: dict[str, Quantity]
     fit: Verdict
     warnings: tuple[str, ...]
+    cost_basis: str | None = None

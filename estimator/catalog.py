@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from estimator.errors import UnknownName
+from estimator.nearest import did_you_mean
 from estimator.specs import Model
 from estimator.tensors import MIXTURES
 
@@ -43,7 +43,7 @@ def find_model(name: str) -> Model:
     found = _by_name().get(name.lower().removesuffix(":latest"))
     if found is None:
         raise UnknownName(
-            f"unknown model {name!r}{_did_you_mean(name, list(_by_name()))}; `python -m estimator models` shows all"
+            f"unknown model {name!r}{did_you_mean(name, list(_by_name()))}; `python -m estimator models` shows all"
         )
     return found
 
@@ -59,11 +59,6 @@ def find_mixture(quant: str) -> str:
     wanted = _SHORT.get(wanted, wanted)
     if wanted not in MIXTURES:
         raise UnknownName(
-            f"unknown weight type {quant!r}{_did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}"
+            f"unknown weight type {quant!r}{did_you_mean(wanted, list(MIXTURES))}; known: {', '.join(MIXTURES)}"
         )
     return wanted
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    near = get_close_matches(name.lower(), [entry.lower() for entry in known], n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else ""

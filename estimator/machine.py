@@ -47,6 +47,18 @@ def this_machine(
     return Hardware(cpu, memory.total, memory.available, bandwidth_bytes_per_s, compute_flop_per_s, source)
 
 
+def size_bytes(text: str) -> int:
+    """ "64GiB" -> 2^36. Raises EstimatorError."""
+    found = re.fullmatch(r"\s*([\d.]+)\s*([kMGT]i?)B?\s*", text)
+    try:
+        value = float(found.group(1)) * _PREFIXES[found.group(2)] if found else 0.0
+    except (ValueError, KeyError):
+        value = 0.0
+    if not 1 <= value < 2**60:
+        raise EstimatorError(f"cannot read the size {text!r}: write it like 64GiB")
+    return int(value)
+
+
 def rate_per_s(text: str, unit: str) -> float:
     """ "25GB/s" -> 25e9 (unit "B/s"), "200 GFLOP/s" -> 200e9 (unit "FLOP/s"). Raises EstimatorError."""
     found = re.fullmatch(r"\s*([\d.]+(?:[eE][+-]?\d+)?)\s*([kMGTP]i?)?" + f"(?:{unit})?\\s*", text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from functools import cache
 from typing import Any, TypeVar
 
 from estimator.errors import UnreadableFile
@@ -30,8 +31,7 @@ def from_plain(kind: type[T], plain: Any, where: str) -> T:
     """The dataclass `kind` read from `plain`; `where` names it in errors. Raises UnreadableFile."""
     if not isinstance(plain, dict):
         raise UnreadableFile(f"{where} must be an object, not {_named(plain)}: write it anew")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints, fields = _hints(kind), {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [key for key in plain if key not in fields]
     if unknown:
         raise UnreadableFile(f"{where} has an unknown field {unknown[0]!r}: a newer version may have written it")
@@ -39,6 +39,11 @@ def from_plain(kind: type[T], plain: Any, where: str) -> T:
     if missing:
         raise UnreadableFile(f"{where} lacks the field {missing[0]!r}: write it anew")
     return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in plain.items()})
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

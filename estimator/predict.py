@@ -7,14 +7,14 @@ from dataclasses import fields
 from estimator.answer import Answer, Formulas, Quantity, Verdict
 from estimator.coefficients import Coefficients, MemoryCoefficients
 from estimator.errors import EstimatorError
-from estimator.fit import fit_verdict
-from estimator.prices import Prices, cost_quantities
+from estimator.fit import device_verdict, fit_verdict
+from estimator.prices import Prices, cost_basis, cost_quantities
 from estimator.scope import scope_warnings, unfitted_warning
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.speed import PhaseTimes, calibrated_times, textbook_times, theory_times
 from estimator.theory import textbook
 from estimator.theory.kv_cache import cells_per_sequence
-from estimator.theory.memory import MemoryNeed, memory_need, resident_need
+from estimator.theory.memory import MemoryNeed, device_need, memory_need, resident_need
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
 
 Interval = tuple[float, float] | None
@@ -31,12 +31,17 @@ def predict(
     """Memory, speed, cost and fit of serving `work` from `file` on `hardware`. Raises EstimatorError.
 
     With `coefficients` the answer is calibrated wherever they cover the question; without, or with the
-    textbook formulas, it is theory and says so.
+    textbook formulas, it is theory and says so. Hardware of the catalogue is always theory: coefficients belong to
+    the machine that they were fitted on.
     """
     _check(work)
-    if formulas == "textbook":
+    prices = prices or Prices()
+    if formulas == "textbook" or hardware.catalogued:
         coefficients = None
+    if formulas == "textbook":
         memory, verdict = _textbook_memory(file, work, hardware)
+    elif hardware.kind != "cpu":
+        memory, verdict = _device_memory(file, work, hardware)
     else:
         memory, verdict = _memory(file, work, hardware, coefficients)
     speed, unfitted = _speed(file, work, hardware, coefficients, formulas)
@@ -50,7 +55,8 @@ def predict(
         calibration=None if coefficients is None else _origin(coefficients),
         memory=memory,
         speed=speed,
-        cost=cost_quantities(speed["end_to_end_s"], work, prices or Prices()),
+        cost=cost_quantities(speed["end_to_end_s"], work, prices),
+        cost_basis=cost_basis(prices),
         fit=verdict,
         warnings=(*unfitted_warning(unfitted), *scope_warnings(file, work, hardware, coefficients, formulas)),
     )
@@ -88,6 +94,14 @@ def _memory(
     factors = (1.0 if interval is None else 1 + max(0.0, interval[1]) for interval in (anonymous, backed))
     verdict = fit_verdict(need, hardware.memory_free_bytes, *factors)
     return _components(theory, need, anonymous, backed), verdict
+
+
+def _device_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[dict[str, Quantity], Verdict]:
+    need = device_need(file, work, hardware.devices, shares_host_memory=hardware.kind == "unified")
+    names = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes", "total_bytes", "host_weights_bytes")
+    memory = {name: _quantity(float(getattr(need, name)), None, None) for name in names}
+    bounded = not file.model.kv_lora_rank
+    return memory, device_verdict(need, hardware.devices, hardware.memory_free_bytes, bounded)
 
 
 def _repacked_types(coefficients: Coefficients, fitted: MemoryCoefficients) -> frozenset[str]:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
 from estimator.answer import Answer, Quantity
-from estimator.specs import Model
+from estimator.specs import Hardware, Model
 from estimator.tensors import model_file
 from estimator.theory.weights import active_parameters
 
@@ -15,6 +15,7 @@ _GIB = 2**30
 _MIB = 2**20
 _LABELS = {
     "weights_bytes": "weights (file-backed)",
+    "host_weights_bytes": "embedding, on the host",
     "repacked_bytes": "repacked weights",
     "kv_cache_bytes": "KV cache",
     "compute_bytes": "compute buffer",
@@ -32,7 +33,10 @@ _LABELS = {
     "throughput_tokens_per_s": "decode tok/s, all",
     "rented_usd": "rent",
     "rented_per_million_output_tokens_usd": "rent, 1M output tok",
+    "rented_per_request_usd": "rent, a request",
+    "rented_per_month_usd": "rent, a month",
     "electricity_usd": "electricity",
+    "electricity_per_request_usd": "electricity, a request",
     "electricity_per_million_output_tokens_usd": "electricity, 1M out",
 }
 
@@ -47,17 +51,18 @@ def answer_text(answer: Answer) -> str:
     lines = [
         f"{answer.title}, {answer.quant}",
         *_wrapped("asked", request),
-        *_wrapped("on", f"{hardware.name}, {size(hardware.memory_free_bytes)} free, {rates} ({hardware.source})"),
+        *_wrapped("on", f"{hardware.name}, {_free(hardware)}, {rates} ({hardware.source})"),
         *_wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
         "",
         _row("", "theory", "calibrated", "90 % interval", "basis"),
-        *(_quantity_row(name, quantity, size) for name, quantity in answer.memory.items()),
+        *(_memory_row(name, quantity, hardware) for name, quantity in answer.memory.items()),
         "",
-        *(_quantity_row(name, quantity, _writer(name)) for name, quantity in (answer.speed | answer.cost).items()),
+        *(_quantity_row(_LABELS[name], found, _writer(name)) for name, found in (answer.speed | answer.cost).items()),
         "",
         *_wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
         *_wrapped("", _margin(answer)),
     ]
+    lines += _wrapped("rent", answer.cost_basis) if answer.cost_basis else []
     lines += [line for warning in answer.warnings for line in _wrapped("!", warning)]
     return "\n".join(lines)
 
@@ -100,13 +105,24 @@ def _writer(name: str) -> Callable[[float], str]:
     return duration if unit == "s" else lambda value: f"${value:,.3g}"
 
 
-def _quantity_row(name: str, quantity: Quantity, write: Callable[[float], str]) -> str:
+def _free(hardware: Hardware) -> str:
+    if hardware.memory_free_bytes is None:
+        return "memory unknown"
+    return f"{size(hardware.memory_free_bytes)} {'usable' if hardware.catalogued else 'free'}"
+
+
+def _memory_row(name: str, quantity: Quantity, hardware: Hardware) -> str:
+    label = "weights (on the GPU)" if name == "weights_bytes" and hardware.kind != "cpu" else _LABELS[name]
+    return _quantity_row(label, quantity, size)
+
+
+def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str]) -> str:
     calibrated = quantity.value if quantity.basis == "calibrated" else None
     interval = "-"
     if quantity.low is not None and quantity.high is not None:
         interval = f"{write(quantity.low)} .. {write(quantity.high)}"
     theory, found = ("-" if value is None else write(value) for value in (quantity.theory, calibrated))
-    return _row(_LABELS[name], theory, found, interval, quantity.basis)
+    return _row(label, theory, found, interval, quantity.basis)
 
 
 def _row(label: str, theory: str, calibrated: str, interval: str, basis: str) -> str:
@@ -117,15 +133,18 @@ def _rates(bandwidth: float | None, compute: float | None) -> Iterator[str]:
     if bandwidth:
         yield f"{bandwidth / 1e9:,.3g} GB/s"
     if compute:
-        yield f"{compute / 1e9:,.3g} GFLOP/s"
+        yield f"{compute / 1e12:,.3g} TFLOP/s" if compute >= 1e12 else f"{compute / 1e9:,.3g} GFLOP/s"
 
 
 def _margin(answer: Answer) -> str:
     fit = answer.fit
-    return (
-        f"needs up to {size(fit.needed_bytes)}, of which {size(fit.anonymous_bytes)} cannot be evicted; "
-        f"{size(fit.available_bytes)} available, margin {size(fit.margin_bytes)}"
+    kept = (
+        "" if fit.anonymous_bytes == fit.needed_bytes else f", of which {size(fit.anonymous_bytes)} cannot be evicted"
     )
+    needs = f"needs up to {size(fit.needed_bytes)}{kept}"
+    if fit.available_bytes is None or fit.margin_bytes is None:
+        return needs
+    return f"{needs}; {size(fit.available_bytes)} available, margin {size(fit.margin_bytes)}"
 
 
 def _wrapped(mark: str, text: str) -> list[str]:

@@ -36,10 +36,16 @@ def unfitted_warning(unfitted: tuple[str, ...]) -> tuple[str, ...]:
 def _basis_warnings(hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas) -> Iterator[str]:
     if formulas == "textbook":
         yield "textbook formulas: uncalibrated, and known to be wrong (KV cache with all heads, times added up)"
+    elif hardware.catalogued:
+        yield (
+            "theory only, the fastest that the hardware allows: it comes from the catalogue, nothing was measured on "
+            "it, and coefficients fitted on another machine are not applied"
+        )
     elif coefficients is None:
         yield "no coefficients: theory only, the fastest that the hardware allows; measure and fit to calibrate"
     elif coefficients.machine.cpu != hardware.name:
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
+    yield from hardware.assumptions
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
         yield "theory times need the machine's rates: state them with --bandwidth 25GB/s --compute 200GFLOP/s"
 

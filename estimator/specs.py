@@ -95,20 +95,30 @@ class Model:
         return sum(map(self.has_experts, range(self.layers)))
 
 
+HardwareKind = Literal["cpu", "gpu", "unified"]
+
+
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """What the theory needs to know of a machine: one memory, one compute rate.
 
     `bandwidth_bytes_per_s` and `compute_flop_per_s` are `None` where nobody measured or stated
-    them; `source` says which. `memory_free_bytes` is what can be used now.
+    them; `source` says which. `memory_free_bytes` is what can be used now; both sizes are `None` where
+    only the kind of machine is known. A "gpu" has memory of its own, and `devices` of them share the layers:
+    memory is of all together, the rates are of one. `catalogued` hardware is not this machine, so nothing that
+    was measured here holds for it; `assumptions` are the sentences that its answers stand on.
     """
 
     name: str
-    memory_total_bytes: int
-    memory_free_bytes: int
+    memory_total_bytes: int | None
+    memory_free_bytes: int | None
     bandwidth_bytes_per_s: float | None
     compute_flop_per_s: float | None
     source: str
+    kind: HardwareKind = "cpu"
+    devices: int = 1
+    catalogued: bool = False
+    assumptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,25 @@ def compare(
 
 
 @app.command()
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Runs' folders, journals, folders of runs.")
+    ],
+    html: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
+) -> None:
+    """Draw stored runs as one HTML file that needs no network."""
+    from harness.report import write_report
+
+    done = write_report(paths, html)
+    for line in done.unreadable:
+        ERR.print(f"not read: {line}", markup=False, highlight=False, soft_wrap=True)
+    runs = "1 run" if done.runs == 1 else f"{done.runs} runs"
+    OUT.print(
+        f"page: {done.path} ({runs}, {done.size_bytes / 1e6:.1f} MB)", markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Say what this machine has and what a run would use."""
     from harness.doctor import examine

@@ -22,7 +22,7 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
     """The run as tables (cells of one stream, loads, client libraries), its engines, and what to know about them."""
     _say(console, _headline(record.header))
     for entry in loaded(record):
-        _say(console, _engine_line(entry))
+        _say(console, engine_line(entry))
     listed = rows(record, slo)
     single, loads = [row for row in listed if row.load is None], [row for row in listed if row.load is not None]
     if single:
@@ -225,7 +225,8 @@ def _headline(header: RunHeader) -> str:
     return f"{header.run_id} - {host.cpu}, {host.physical_cores} cores, {memory}, {host.system}"
 
 
-def _engine_line(entry: Loaded) -> str:
+def engine_line(entry: Loaded) -> str:
+    """An engine in a line: what it is, its load, its memory by component or why that is not known."""
     subject = entry.subject
     version = "" if subject.engine_version == "unknown" else f" {subject.engine_version}"
     parts = [f"{f'{subject.model_name} {subject.quant}'.strip()} on {subject.engine}{version}"]

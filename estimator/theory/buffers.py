@@ -64,6 +64,20 @@ def feed_forward_elements(model: Model) -> int:
     return mixture if model.expert_layers == model.layers else max(dense, mixture)
 
 
+def device_compute_bytes(model: Model, work: Workload) -> int:
+    """max(compute buffer, 4·n·(vocabulary + 2·hidden) + 4·n): what a GPU's buffer may take, in bytes.
+
+    Engines before late 2026 plan the logits of all n rows of a micro-batch, which a large vocabulary makes the
+    largest part. The larger of both, so that a "yes" holds for either. Of 68 buffers of dense models on GPUs in
+    published logs 59 are at most this, all 53 of llama.cpp itself among them; of a fork's other nine six are up to
+    105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB.
+    Latent attention (MLA) takes far more in such logs and is not described. Source: formula family 3 (O).
+    """
+    rows = micro_batch_rows(work)
+    logits = _FLOAT_BYTES * rows * (model.vocabulary + 2 * model.hidden + 1)
+    return max(compute_buffer_bytes(model, work), logits)
+
+
 def micro_batch_rows(work: Workload) -> int:
     """min(ubatch, context x sequences), rounded up to a multiple of sequences. Source: llama-context.cpp."""
     context = work.context_tokens or work.longest_tokens

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 _SECONDS_PER_HOUR = 3600.0
 _JOULES_PER_KWH = 3.6e6
+HOURS_PER_MONTH = 730.0
 
 
 def rented_usd(usd_per_hour: float, busy_s: float, utilisation: float = 1.0) -> float:
     """$/h / 3600 x seconds / utilisation: idle hours are paid too. `utilisation` is in (0, 1]."""
     return usd_per_hour / _SECONDS_PER_HOUR * busy_s / utilisation
+
+
+def usd_per_month(usd_per_hour: float) -> float:
+    """$/h x 730 h: what a machine costs that is rented around the clock, whatever it does."""
+    return usd_per_hour * HOURS_PER_MONTH
 
 
 def electricity_usd(power_w: float, busy_s: float, usd_per_kwh: float) -> float:

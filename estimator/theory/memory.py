@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from estimator.specs import ModelFile, Workload
-from estimator.theory.buffers import compute_buffer_bytes, output_buffer_bytes
+from estimator.theory.buffers import compute_buffer_bytes, device_compute_bytes, output_buffer_bytes
 from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.resident import candidate_bytes, reused_heap_bytes, scratch_bytes, touched_compute_bytes
-from estimator.theory.weights import mapped_bytes, repacked_bytes
+from estimator.theory.weights import host_weight_bytes, mapped_bytes, repacked_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +87,39 @@ def resident_need(
     )
     whole = memory_need(file, work, repacked_types, runtime, libraries_bytes)
     return replace(whole, compute_bytes=touched_compute_bytes(file.model, work))
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNeed:
+    """Bytes in the memory of GPUs, all layers on them: nothing of it can be evicted.
+
+    `host_weights` stay in the memory of the CPU and are not in the total. `largest_share` is what the fullest of
+    several devices holds of weights and cache (layers are whole) and buffers (each has its own).
+    """
+
+    weights_bytes: int
+    kv_cache_bytes: int
+    compute_bytes: int
+    output_bytes: int
+    host_weights_bytes: int
+    largest_share_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """weights + KV cache + compute + output, of all devices together."""
+        return self.weights_bytes + self.kv_cache_bytes + self.compute_bytes + self.output_bytes
+
+
+def device_need(file: ModelFile, work: Workload, devices: int, shares_host_memory: bool) -> DeviceNeed:
+    """What `devices` GPUs hold, layers split among them; with unified memory the embedding table counts too.
+
+    largest share = ceil((layers + 1) / devices) / (layers + 1) x (weights + KV cache) + compute + output: the head
+    counts as a layer, and as one of no more than the others' size, which one more layer makes up for.
+    """
+    host = 0 if shares_host_memory else host_weight_bytes(file)
+    weights, cache = file.weight_bytes - host, kv_cache_bytes(file.model, work)
+    compute, output = device_compute_bytes(file.model, work), output_buffer_bytes(file.model, work)
+    layers = file.model.layers + 1
+    whole_layers = layers if devices == 1 else min(layers, -(-layers // devices) + 1)
+    largest = -(-(weights + cache) * whole_layers // layers) + compute + output
+    return DeviceNeed(weights, cache, compute * devices, output, host, largest)

@@ -81,6 +81,14 @@ def repacked_bytes(file: ModelFile, repacked_types: frozenset[str] = X86_AVX2_RE
     return sum(group.size_bytes for group in copied if group.quant_type in repacked_types)
 
 
+def host_weight_bytes(file: ModelFile) -> int:
+    """Bytes of the embedding table, which engines of the llama.cpp family leave to the CPU: a token gathers one row.
+
+    A tied embedding is the head as well and goes to the GPU. Source: llama-model.cpp (the input layer is the CPU's).
+    """
+    return sum(group.size_bytes for group in file.groups if group.role == "embedding")
+
+
 def bytes_read_per_step(file: ModelFile, rows: int = 1) -> float:
     """Bytes of weights that a pass over `rows` tokens reads: Σ matrices and head, of experts those that are touched.
 

@@ -71,6 +71,58 @@ def test_models_lists_the_catalogue(tmp_path: Path) -> None:
     assert all(model.name in done.stdout for model in models())
 
 
+def test_hardware_and_clouds_list_their_catalogues_in_80_columns(tmp_path: Path) -> None:
+    for command, expected in (("hardware", "NVIDIA GeForce RTX 4090"), ("clouds", "g5.xlarge")):
+        done = run(tmp_path, command)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert expected in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_few_rows_are_told_with_their_sources(tmp_path: Path) -> None:
+    assert "techpowerup.com/gpu-specs/geforce-rtx-4090" in run(tmp_path, "hardware", "rtx", "4090").stdout
+    assert "us-east-1; price: AWS price list" in run(tmp_path, "clouds", "g4dn.xlarge").stdout
+    assert "unknown" in run(tmp_path, "clouds", "p5e").stdout
+    assert "no instance of that name" in run(tmp_path, "clouds", "abacus").stdout
+    assert "no hardware of that name" in run(tmp_path, "hardware", "abacus").stdout
+
+
+def test_the_catalogues_go_to_json(tmp_path: Path) -> None:
+    (row,) = json.loads(run(tmp_path, "hardware", "tesla", "p40", "--json").stdout)
+    assert (row["names"][0], row["bandwidth_bytes_per_s"], row["memory_bytes"]) == (
+        "NVIDIA Tesla P40",
+        345.6e9,
+        24 * 2**30,
+    )
+    (row,) = json.loads(run(tmp_path, "clouds", "p3.2xlarge", "--json").stdout)
+    assert (row["usd_per_hour"], row["part"]) == (3.06, "NVIDIA Tesla V100 SXM2 16GB")
+
+
+def test_hardware_of_the_catalogue_is_predicted_by_its_name_without_coefficients(tmp_path: Path) -> None:
+    write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
+    answer = json.loads(run(tmp_path, "predict", "--hardware", "rtx-4090", "--json").stdout)
+    assert answer["hardware"]["name"] == "NVIDIA GeForce RTX 4090"
+    assert (answer["calibration"], answer["speed"]["time_per_token_s"]["basis"]) == (None, "theory")
+    assert answer["cost"] == {}
+
+
+def test_an_instance_brings_its_gpus_and_its_price(tmp_path: Path) -> None:
+    done = run(tmp_path, "predict", "--instance", "g4dn.12xlarge", "--utilisation", "0.25")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AWS g4dn.12xlarge: 4 x NVIDIA T4" in done.stdout
+    assert "$3.912 an hour, AWS g4dn.12xlarge on demand in us-east-1, 2025-03-02" in " ".join(done.stdout.split())
+    assert "busy 0.25 of the time" in " ".join(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_an_instance_of_unknown_price_says_so_and_takes_a_stated_one(tmp_path: Path) -> None:
+    unknown = json.loads(run(tmp_path, "predict", "--instance", "p5e.48xlarge", "--json").stdout)
+    assert unknown["cost"] == {}
+    assert unknown["cost_basis"].startswith("unknown: no price of AWS p5e.48xlarge is known")
+    arguments = ("predict", "--instance", "p5e.48xlarge", "--usd-per-hour", "70", "--json")
+    assert json.loads(run(tmp_path, *arguments).stdout)["cost"]["rented_per_month_usd"]["value"] == 70 * 730
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("predict", "--help")])
 def test_help_is_shown_where_it_is_asked_for_or_nothing_is(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = run(tmp_path, *arguments)
@@ -97,6 +149,15 @@ def test_help_is_shown_where_it_is_asked_for_or_nothing_is(arguments: tuple[str,
         ("predict --formulas textbook --quant q6_k", 2, "no bytes per parameter for Q6_K"),
         ("predict --watts 100", 2, "electricity costs need both"),
         ("predict --usd-per-hour -1", 2, "must be at least 0"),
+        ("predict --hardware rtx4099", 3, "unknown hardware 'rtx4099'; did you mean rtx 4090"),
+        ("predict --instance g5.xxlarge", 3, "unknown instance 'g5.xxlarge'; did you mean g5.xlarge"),
+        ("predict --hardware rtx4090 --instance g5.xlarge", 2, "leave out --hardware or --instance"),
+        ("predict --hardware rtx4090 --coefficients x.json", 2, "belong to the machine that they were fitted on"),
+        ("predict --hardware m2max --memory much", 2, "cannot read the size 'much': write it like 64GiB"),
+        ("predict --instance g5.xlarge --memory 64GiB", 2, "--memory goes with --hardware"),
+        ("predict --memory 64GiB", 2, "--memory goes with --hardware"),
+        ("predict --instance g5.xlarge --utilisation 2", 2, "above 0 and at most 1"),
+        ("predict --utilisation 0.5", 2, "state one with --instance or --usd-per-hour"),
         ("predict --colour blue", 2, "unrecognized arguments: --colour blue"),
         ("foretell", 2, "invalid choice: 'foretell'"),
     ],
@@ -157,4 +218,7 @@ def test_rates_are_never_guessed_but_taken_from_probes_of_the_same_cpu() -> None
 
 def test_this_machine_has_memory() -> None:
     machine = this_machine()
+    assert machine.memory_free_bytes is not None
+    assert machine.memory_total_bytes is not None
     assert 0 < machine.memory_free_bytes <= machine.memory_total_bytes
+    assert (machine.kind, machine.catalogued, machine.assumptions) == ("cpu", False, ())

@@ -1,0 +1,95 @@
+"""Hardware of the catalogue as the theory sees it: how much of a memory can be used, and what that assumes.
+
+The only module that decides what a part that nobody looked at has free. It errs to the small side, so that a "yes"
+holds; every assumption is a sentence in the answer.
+"""
+
+from __future__ import annotations
+
+from estimator.hardware import Part
+from estimator.specs import Hardware
+
+GIB = 2**30
+# CUDA's or ROCm's context and the engine's own pools: "hundreds of MiB", in no formula.
+_DRIVER_BYTES = GIB // 2
+_APPLE_LARGE_BYTES = 36 * GIB
+
+
+def usable_bytes(part: Part, memory_bytes: int) -> int:
+    """What of `memory_bytes` weights, cache and buffers may take, in bytes.
+
+    gpu      HBM: 63/64 (an 80 GB H100 shows 79.6 GiB), else 15/16 (error correction in GDDR takes 1/16: an A10G
+             shows 22.5 of 24 GiB), less 0.5 GiB for driver and context
+    Apple    2/3 of the memory, from 36 GiB on 3/4: what Metal recommends as the largest working set
+    others   7/8: the operating system and what else runs
+    Source: nvidia-smi on these cards, recommendedMaxWorkingSetSize in llama.cpp's logs; from general knowledge.
+    """
+    if part.kind == "gpu":
+        share = 63 / 64 if (part.memory_type or "").startswith("HBM") else 15 / 16
+        return int(memory_bytes * share) - _DRIVER_BYTES
+    if part.kind == "unified" and part.maker == "Apple":
+        return memory_bytes * 3 // 4 if memory_bytes >= _APPLE_LARGE_BYTES else memory_bytes * 2 // 3
+    return memory_bytes * 7 // 8
+
+
+def catalogued_hardware(
+    part: Part,
+    devices: int = 1,
+    memory_bytes: int | None = None,
+    bandwidth_bytes_per_s: float | None = None,
+    compute_flop_per_s: float | None = None,
+) -> Hardware:
+    """`devices` of `part`, with memory (of each) and rates as stated, else as the catalogue has them."""
+    memory = memory_bytes or part.memory_bytes or min(part.memory_options_bytes, default=None)
+    rate, rate_name = part.compute
+    stated = [name for name, value in (("bandwidth", bandwidth_bytes_per_s), ("compute", compute_flop_per_s)) if value]
+    source = f"catalogue: {part.source}" + (f"; {' and '.join(stated)} stated" if stated else "")
+    return Hardware(
+        name=part.name if devices == 1 else f"{devices} x {part.name}",
+        memory_total_bytes=None if memory is None else memory * devices,
+        memory_free_bytes=None if memory is None else max(0, usable_bytes(part, memory)) * devices,
+        bandwidth_bytes_per_s=bandwidth_bytes_per_s or part.bandwidth_bytes_per_s,
+        compute_flop_per_s=compute_flop_per_s or rate,
+        source=source,
+        kind=part.kind,
+        devices=devices,
+        catalogued=True,
+        assumptions=(
+            *_memory_assumptions(part, memory, memory_bytes is not None),
+            *_rate_assumptions(part, devices, rate_name, compute_flop_per_s),
+        ),
+    )
+
+
+def _memory_assumptions(part: Part, memory: int | None, stated: bool) -> list[str]:
+    if memory is None:
+        return [f"how much memory a machine with {part.name} has is not known: state it with --memory 64GiB"]
+    found = []
+    if part.memory_bytes is None and not stated:
+        sizes = ", ".join(f"{size / GIB:g}" for size in part.memory_options_bytes)
+        if len(part.memory_options_bytes) > 1:
+            found.append(f"sold with {sizes} GiB: the smallest is assumed; state another with --memory 64GiB")
+    usable, whole = (f"{size / GIB:.3g}" for size in (max(0, usable_bytes(part, memory)), memory))
+    if part.kind == "gpu":
+        held = "error correction, driver and context"
+        found.append(f"assumed: weights, cache and buffers in device memory, {usable} of {whole} GiB usable ({held})")
+    elif part.kind == "unified":
+        found.append(f"assumed: all layers on the GPU, {usable} of the {whole} GiB that it shares usable")
+    else:
+        found.append(f"assumed: {usable} of {whole} GiB free, as nobody looked at that machine")
+    return found
+
+
+def _rate_assumptions(part: Part, devices: int, rate_name: str, stated: float | None) -> list[str]:
+    found = []
+    if part.compute[0] is not None and stated is None:
+        more = (
+            "" if part.int8_matrix_operations_per_s is None else "; engines that multiply quants in int8 may exceed it"
+        )
+        found.append(f"prefill by the {rate_name}{more}")
+    if devices > 1:
+        found.append(
+            f"assumed: layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
+            "the other, at the speed of one"
+        )
+    return found

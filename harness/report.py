@@ -1,0 +1,69 @@
+"""Stored runs written as one HTML file: reads journals, makes the page, puts it in place whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BadResults, HarnessError
+from harness.journal import find_journals, read_records
+from harness.page.document import page
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A page that was written: where, how big, of how many runs, and what could not be read."""
+
+    path: Path
+    size_bytes: int
+    runs: int
+    unreadable: tuple[str, ...]
+
+
+def write_report(results: list[Path], target: Path) -> Written:
+    """Writes the page of all runs under `results` to `target`. Raises BadResults, HarnessError.
+
+    The file appears whole or not at all; one that was there is replaced, unless it is a journal or no file.
+    """
+    from plotly.offline import get_plotlyjs
+
+    journals = find_journals(results)
+    _require_place(target)
+    if target.resolve() in {journal.resolve() for journal in journals}:
+        raise HarnessError(f"{target} is a journal of this report: name another file with --html")
+    records, unreadable = read_records(results)
+    if not records:
+        raise BadResults(f"no run can be read: {unreadable[0]}")
+    text = page(records, unreadable, get_plotlyjs())
+    # A journal may hold halves of surrogate pairs, which no encoding has.
+    data = text.encode("utf-8", "replace")
+    _put(data, target)
+    return Written(target, len(data), len(records), tuple(unreadable))
+
+
+def _require_place(target: Path) -> None:
+    """Raises BadResults for what must not be replaced by a file, before any work is done."""
+    try:
+        other, folder = target.exists() and not target.is_file(), target.resolve().parent
+    except (OSError, RuntimeError) as error:  # a name that is too long, links in a circle
+        raise BadResults(f"cannot write the page to {target}: {error}; name another file with --html") from error
+    if other:
+        raise BadResults(f"cannot write the page to {target}: it is no file; name one with --html")
+    if not folder.is_dir():
+        raise BadResults(f"cannot write the page to {target}: there is no folder {target.parent}; make it first")
+
+
+def _put(data: bytes, target: Path) -> None:
+    place = target.resolve()
+    draft = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        draft.write_bytes(data)
+        draft.replace(place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise BadResults(
+            f"cannot write the page to {target}: {error.strerror}; name another file with --html"
+        ) from error
