@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from estimator.answer import Answer, Formulas, Quantity, Verdict
 from estimator.coefficients import Coefficients, MemoryCoefficients
 from estimator.errors import EstimatorError
 from estimator.fit import device_verdict, fit_verdict
 from estimator.prices import Prices, cost_basis, cost_quantities
+from estimator.reference.speed import Published, ReferenceAnswer, reference_answer
 from estimator.scope import scope_warnings, unfitted_warning
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.speed import PhaseTimes, calibrated_times, textbook_times, theory_times
@@ -24,27 +25,33 @@ def predict(
     file: ModelFile,
     work: Workload,
     hardware: Hardware,
-    coefficients: Coefficients | None = None,
+    coefficients: Coefficients | Published | None = None,
     formulas: Formulas = "engineering",
     prices: Prices | None = None,
 ) -> Answer:
     """Memory, speed, cost and fit of serving `work` from `file` on `hardware`. Raises EstimatorError.
 
     With `coefficients` the answer is calibrated wherever they cover the question; without, or with the
-    textbook formulas, it is theory and says so. Hardware of the catalogue is always theory: coefficients belong to
-    the machine that they were fitted on.
+    textbook formulas, it is theory and says so. Coefficients belong to the machine that they were fitted on: on
+    hardware of the catalogue only `Published` measurements, the reference, are applied.
     """
     _check(work)
     prices = prices or Prices()
-    if formulas == "textbook" or hardware.catalogued:
+    if formulas == "textbook" or (hardware.catalogued and not isinstance(coefficients, Published)):
         coefficients = None
+    if isinstance(coefficients, Published):
+        speed, referenced = _reference_speed(file, work, hardware, coefficients)
+        coefficients, unfitted = None, ()
+    else:
+        referenced = None
+        speed, unfitted = _speed(file, work, hardware, coefficients, formulas)
     if formulas == "textbook":
         memory, verdict = _textbook_memory(file, work, hardware)
     elif hardware.kind != "cpu":
         memory, verdict = _device_memory(file, work, hardware)
     else:
         memory, verdict = _memory(file, work, hardware, coefficients)
-    speed, unfitted = _speed(file, work, hardware, coefficients, formulas)
+    scope = scope_warnings(file, work, hardware, coefficients, formulas, bool(referenced and referenced.basis))
     return Answer(
         model=file.model.name,
         title=file.model.title,
@@ -52,13 +59,13 @@ def predict(
         formulas=formulas,
         work=work,
         hardware=hardware,
-        calibration=None if coefficients is None else _origin(coefficients),
+        calibration=_origin(coefficients, referenced),
         memory=memory,
         speed=speed,
         cost=cost_quantities(speed["end_to_end_s"], work, prices),
         cost_basis=cost_basis(prices),
         fit=verdict,
-        warnings=(*unfitted_warning(unfitted), *scope_warnings(file, work, hardware, coefficients, formulas)),
+        warnings=(*unfitted_warning(unfitted), *(referenced.warnings if referenced else ()), *scope),
     )
 
 
@@ -73,7 +80,9 @@ def _check(work: Workload) -> None:
         )
 
 
-def _origin(coefficients: Coefficients) -> str:
+def _origin(coefficients: Coefficients | None, referenced: ReferenceAnswer | None) -> str | None:
+    if coefficients is None:
+        return referenced.basis if referenced else None
     records, engine = coefficients.records, coefficients.engine
     return (
         f"{engine.name} {engine.version} on {coefficients.machine.cpu}, fitted {coefficients.fitted_at} "
@@ -151,6 +160,22 @@ def _speed(
         prefill_interval, decode_interval = _interval(coefficients, "prefill"), _interval(coefficients, "decode")
     prefill = _quantity(theory.prefill_s, found.prefill_s, prefill_interval)
     step = _quantity(theory.step_s, found.step_s, decode_interval)
+    return _speeds(prefill, step, work), found.unfitted
+
+
+def _reference_speed(
+    file: ModelFile, work: Workload, hardware: Hardware, published: Published
+) -> tuple[dict[str, Quantity], ReferenceAnswer]:
+    """By the reference where it answers, else by theory."""
+    theory = theory_times(file, work, hardware)
+    found = reference_answer(file, work, published)
+    pairs = ((found.prefill, theory.prefill_s), (found.step, theory.step_s))
+    prefill, step = (_quantity(time, None, None) if q is None else replace(q, theory=time) for q, time in pairs)
+    return _speeds(prefill, step, work), found
+
+
+def _speeds(prefill: Quantity, step: Quantity, work: Workload) -> dict[str, Quantity]:
+    """Everything that follows from one prompt's prefill and one decode step."""
     # Prompts that arrive together are prefilled together: the last first token waits for all of them.
     ttft = prefill.scaled(work.concurrency)
     speed = {
@@ -162,7 +187,7 @@ def _speed(
     }
     if work.concurrency > 1:
         speed["throughput_tokens_per_s"] = step.rate_of(work.concurrency)
-    return speed, found.unfitted
+    return speed
 
 
 def _interval(coefficients: Coefficients, phase: str) -> Interval:

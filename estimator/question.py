@@ -9,14 +9,17 @@ from estimator.clouds import Instance, find_instance
 from estimator.coefficients import Coefficients, find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
-from estimator.hardware import find_part, find_parts
+from estimator.hardware import Part, find_part, find_parts
 from estimator.machine import rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
+from estimator.reference.file import shipped_reference
+from estimator.reference.machine import machine_of_part
+from estimator.reference.speed import Published
 from estimator.specs import Hardware
 
 
-def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | None, Prices]:
-    """This machine with its coefficients, or hardware of the catalogue, for which there are none.
+def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | Published | None, Prices]:
+    """This machine with its coefficients, or hardware of the catalogue with the shipped reference.
 
     With `--instance` the rent is the instance's, unless `--usd-per-hour` states another. Raises EstimatorError.
     """
@@ -35,7 +38,18 @@ def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | No
     hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
-    return hardware, None, prices
+    return hardware, _published(part, hardware, bandwidth, compute), prices
+
+
+def _published(part: Part, hardware: Hardware, bandwidth: float | None, compute: float | None) -> Published:
+    """The reference, asked about `part` with the rates that were stated."""
+    machine = machine_of_part(part)
+    stated = replace(
+        machine,
+        bandwidth_bytes_per_s=bandwidth or machine.bandwidth_bytes_per_s,
+        compute_flop_per_s=compute or machine.compute_flop_per_s,
+    )
+    return Published(shipped_reference(), stated, hardware.devices)
 
 
 def _check_catalogued(options: Namespace) -> None:

@@ -5,38 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
-from calibration.published.fitting import Indices, Samples, fit_samples, lenders, residual_file, rounded, samples_of
+from calibration.published.choosing import LENGTHS, Nested, final_fit, nested
+from calibration.published.fitting import Array, Fitted, Samples, lenders, residual_file, rounded, samples_of
 from calibration.published.gate import Gated, gated
+from calibration.published.intervals import cell_coverage, reach_of, scores
 from calibration.published.rows import FOLDER, Row, digest_of, published_rows
-from calibration.published.validate import (
-    HeldOutRows,
-    cell_of,
-    leave_out,
-    machine_of,
-    nested_cover,
-    reach_of,
-    relative_errors,
-)
 from estimator.reference.file import HeldOutMachines, PhaseFit, Reference
-from estimator.reference.machine import GROUPS, BackEnd
+from estimator.reference.machine import BACK_ENDS, BackEnd
 
 ORIGIN = "results/reference/published, fitted by `python -m calibration reference`: generated, do not edit"
 SHORT_TOKENS = 1024
-_PARTS = (("discrete", "prefill"), ("discrete", "decode"), ("Metal", "prefill"), ("Metal", "decode"), ("CPU", "decode"))
+PARTS = (("discrete", "prefill"), ("discrete", "decode"), ("Metal", "prefill"), ("Metal", "decode"), ("CPU", "decode"))
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One group and phase: its rows, their predictions with their machine left out, and what intervals held."""
+    """One group and phase: its rows, what nested validation says of them, and the fit to all of them."""
 
     samples: Samples
-    held: HeldOutRows
-    covered: np.ndarray[tuple[int], np.dtype[np.float64]]
+    nested: Nested
+    fitted: Fitted
+
+    @property
+    def short(self) -> NDArray[np.bool_]:
+        """Which rows are of contexts up to 1,024 tokens."""
+        return np.array([is_short(row) for row in self.samples.rows])
+
+    @property
+    def rate_errors(self) -> Array:
+        """|predicted - measured| / measured of tokens per second, each row's machine left out."""
+        return np.asarray(np.abs(self.samples.seconds / self.nested.held.seconds - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,18 @@ def built(folder: Path = FOLDER) -> Built:
     """Reads, gates, fits and validates. Raises CalibrationError."""
     rows = published_rows(folder)
     gate = gated(rows)
-    parts = {(group, phase): _part(samples_of(group, phase, gate.kept)) for group, phase in _PARTS}
+    parts = {(group, phase): _part(samples_of(group, phase, gate.kept, LENGTHS)) for group, phase in PARTS}
     groups: dict[str, dict[str, PhaseFit]] = {}
+    back_ends = [name for name in BACK_ENDS if any(row.back_end == name for row in gate.kept)]
     for (group, phase), part in parts.items():
-        groups.setdefault(group, {})[phase] = _phase_fit(part)
+        held_out = {back_end: _held_out(part, back_end) for back_end in part.fitted.physics.factors}
+        groups.setdefault(group, {})[phase] = phase_fit(part.samples, part.fitted, held_out)
     reference = Reference(
         origin=ORIGIN,
-        digest=digest_of(folder),
+        digest=digest_of(rows, folder),
         rows=len(gate.kept),
-        machines=len({row.machine_name for row in gate.kept}),
-        build_year={back_end: _newest(gate.kept, back_end) for back_end in get_args(BackEnd)},
+        machines={name: _machines(gate.kept, name) for name in back_ends},
+        build_years={name: _build_years(gate.kept, name) for name in back_ends},
         groups=groups,
     )
     return Built(reference, gate, parts)
@@ -77,60 +82,51 @@ def is_short(row: Row) -> bool:
 def _part(samples: Samples) -> Part:
     if not samples.rows:
         raise CalibrationError(f"no published row of {samples.group}, {samples.phase} passes the gate")
-    held = leave_out(samples, machine_of)
-    return Part(samples, held, nested_cover(samples, held))
+    return Part(samples, nested(samples), final_fit(samples))
 
 
-def _phase_fit(part: Part) -> PhaseFit:
-    samples = part.samples
-    everything: Indices = np.arange(len(samples.rows))
-    fitted = fit_samples(samples, everything)
+def phase_fit(samples: Samples, fitted: Fitted, held_out: dict[str, HeldOutMachines]) -> PhaseFit:
+    """What the file says of one group and phase."""
     measured = {name for name, column in zip(samples.terms, samples.times.T, strict=True) if column.any()}
     return PhaseFit(
-        prices={name: rounded(price) for name, price in zip(samples.terms, fitted.prices, strict=True)},
+        prices={name: rounded(price) for name, price in zip(samples.terms, fitted.physics.prices, strict=True)},
         borrowed=lenders(samples.terms, measured),
-        factors={name: rounded(factor) for name, factor in fitted.factors.items()},
+        factors={name: rounded(factor) for name, factor in fitted.physics.factors.items()},
         residual=residual_file(samples, fitted),
-        held_out={back_end: _held_out(part, back_end) for back_end in fitted.factors},
-        lowest=tuple(rounded(value) for value in samples.at.min(axis=0)),
-        highest=tuple(rounded(value) for value in samples.at.max(axis=0)),
+        held_out=held_out,
+        lowest=tuple(float(value) for value in samples.at.min(axis=0)),
+        highest=tuple(float(value) for value in samples.at.max(axis=0)),
         families=tuple(sorted({row.machine.family for row in samples.rows if row.machine})),
     )
 
 
 def _held_out(part: Part, back_end: str) -> HeldOutMachines:
-    samples = part.samples
+    samples, held = part.samples, part.nested.held
     here = np.array([row.back_end == back_end for row in samples.rows])
-    short = here & np.array([is_short(row) for row in samples.rows])
-    errors = relative_errors(samples, part.held.seconds)[short]
-    reach = reach_of(samples, part.held, back_end)
-    said = np.flatnonzero(here & ~np.isnan(part.covered))
+    short = here & part.short
+    errors = part.rate_errors[short]
+    reach = reach_of(samples, scores(samples, held.seconds, held.distance), back_end, np.flatnonzero(here))
+    said = np.flatnonzero(here & ~np.isnan(part.nested.covered))
     return HeldOutMachines(
         rows=int(short.sum()),
-        machines=len({row.machine_name for row, chosen in zip(samples.rows, short, strict=True) if chosen}),
+        machines=len({samples.rows[i].machine_name for i in np.flatnonzero(short)}),
         mean=_share(errors.mean()),
         median=_share(float(np.median(errors))),
         worst=_share(errors.max()),
         reach=None if reach is None else rounded(reach),
-        coverage=_share(part.covered[said].mean()) if len(said) else None,
-        cell_coverage=_share(cell_coverage(part, said)) if len(said) else None,
+        coverage=_share(part.nested.covered[said].mean()) if len(said) else None,
+        cell_coverage=_share(cell_coverage(samples, part.nested.covered, said)) if len(said) else None,
     )
-
-
-def cell_coverage(part: Part, among: Indices) -> float:
-    """The mean over machine x model of the share of rows that an interval held."""
-    cells: dict[str, list[float]] = {}
-    for index in among:
-        cells.setdefault(cell_of(part.samples.rows[index]), []).append(float(part.covered[index]))
-    return float(np.mean([np.mean(values) for values in cells.values()]))
 
 
 def _share(value: float) -> float:
     return round(float(value), 4)
 
 
-def _newest(rows: Sequence[Row], back_end: BackEnd) -> float:
-    """The newest builds that are measured with `back_end`, else with its group."""
-    same = [row.build_year for row in rows if row.back_end == back_end]
-    group = [row.build_year for row in rows if GROUPS[row.machine.back_end] == GROUPS[back_end]] if not same else same  # type: ignore[union-attr]
-    return max(group)
+def _machines(rows: Sequence[Row], back_end: BackEnd) -> tuple[str, ...]:
+    return tuple(sorted({row.machine_name for row in rows if row.back_end == back_end}))
+
+
+def _build_years(rows: Sequence[Row], back_end: BackEnd) -> tuple[float, float]:
+    years = [row.build_year for row in rows if row.back_end == back_end]
+    return min(years), max(years)

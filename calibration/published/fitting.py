@@ -9,7 +9,8 @@ Of one group of back ends and one phase:
    process of mean 0: near measurements it follows them, far from all of them physics is the answer.
 
 A row counts 1 / sqrt(rows of its machine): a machine that was measured 100 times says more than one that was measured
-twice, but not fifty times more.
+twice, but not fifty times more. What is chosen from data, the residual's length and noise, is chosen in `choosing.py`
+by machines left out, inside of the machines that a fit may see; the rest was stated beforehand.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
 from calibration.published.rows import Row
-from estimator.reference.amounts import FEATURES, ideal_times, position
+from estimator.reference.amounts import ideal_times, position
 from estimator.reference.file import Point, Residual
 from estimator.reference.machine import GROUPS
 
@@ -31,16 +32,6 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 LEADING = {"discrete": "CUDA", "Metal": "Metal", "CPU": "CPU"}
-# How far two questions must lie apart to differ by one unit of distance; the kernel's length is in these units.
-SCALES = {
-    "log_flop_per_token": 0.7, "log_tokens": 0.5, "flash_attention": 0.3, "single_run": 0.5, "no_matrix_units": 0.7,
-    "share_16bit": 0.7, "share_8bit": 0.7, "share_k": 0.7, "share_plain": 0.7,
-}  # fmt: skip
-LENGTH = 2.0
-# Another back end or another family of machines: so far apart.
-APART = 1.0
-# Variance of a row beside that of the residual; None: physics alone. Metal's physics leaves little to explain.
-NOISE: dict[str, float | None] = {"discrete": 0.03, "Metal": 0.3, "CPU": None}
 # Of each weight class the others, the most alike first.
 _ALIKE = {
     "16bit": ("8bit", "plain", "k"), "8bit": ("plain", "k", "16bit"),
@@ -52,8 +43,19 @@ _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """Of the residual: `length` of the kernel, `noise` the variance of a row beside that of the residual.
+
+    Without a length there is no residual: physics alone.
+    """
+
+    length: float | None
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Samples:
-    """The rows of one group and phase as arrays, a line each; `kernel` is that of all pairs of rows."""
+    """The rows of one group and phase as arrays, a line each; `kernels` holds that of all pairs of rows by length."""
 
     group: str
     phase: str
@@ -62,41 +64,60 @@ class Samples:
     times: Array
     seconds: Array
     at: Array
-    scaled: Array
-    kernel: Array
+    kernels: dict[float, Array]
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Names of all machines, in order."""
+        return tuple(sorted({row.machine_name for row in self.rows}))
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """What a fit to some of the rows (`used`) found; `alpha` are the residual's weights of these."""
+class Physics:
+    """Prices of the terms and factors of the back ends, fitted to the rows `used`."""
 
     prices: Array
     factors: dict[str, float]
     used: Indices
-    alpha: Array | None
+
+    def seconds(self, samples: Samples) -> Array:
+        """factor x Σ price x ideal time of every row."""
+        factor = np.array([self.factors.get(row.back_end, 1.0) for row in samples.rows])
+        return np.asarray(factor * (samples.times @ self.prices))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Physics and a residual with weights `alpha` of the rows that physics used."""
+
+    physics: Physics
+    settings: Settings
+    alpha: Array
 
     def seconds(self, samples: Samples, asked: Indices) -> Array:
         """Predicted seconds of the rows `asked`."""
-        base = physics(samples, self.prices, self.factors)[asked]
-        if self.alpha is None:
+        base = self.physics.seconds(samples)[asked]
+        if self.settings.length is None:
             return base
-        return np.asarray(base * np.exp(samples.kernel[np.ix_(asked, self.used)] @ self.alpha))
+        return np.asarray(base * np.exp(self._likeness(samples, asked) @ self.alpha))
 
     def distance(self, samples: Samples, asked: Indices) -> Array:
         """1 - the likeness of the nearest row that was used: 0 (measured there) to 1 (far from all)."""
-        if self.alpha is None:
+        if self.settings.length is None:
             return np.zeros(len(asked))
-        return np.asarray(1.0 - samples.kernel[np.ix_(asked, self.used)].max(axis=1))
+        return np.asarray(1.0 - self._likeness(samples, asked).max(axis=1))
+
+    def _likeness(self, samples: Samples, asked: Indices) -> Array:
+        return samples.kernels[self.settings.length or 0.0][np.ix_(asked, self.physics.used)]
 
 
-def samples_of(group: str, phase: str, rows: Sequence[Row]) -> Samples:
-    """The rows of `group` and `phase` as arrays."""
+def samples_of(group: str, phase: str, rows: Sequence[Row], lengths: Sequence[float]) -> Samples:
+    """The rows of `group` and `phase` as arrays, with kernels of each of `lengths`."""
     chosen = tuple(row for row in rows if row.phase == phase and GROUPS.get(row.back_end) == group)  # type: ignore[call-overload]
     times = [_times(row) for row in chosen]
     terms = tuple(sorted({name for entry in times for name in _whole(entry)}))
-    scales = np.array([SCALES.get(name, 1.0) for name in FEATURES])
-    at = np.array([_position(row) for row in chosen])
-    scaled = np.round(at * scales, _DIGITS)
+    at = np.round(np.array([_position(row) for row in chosen]), _DIGITS)
+    squared = _squared_distances(at, [(row.back_end, family_of(row)) for row in chosen])
     return Samples(
         group=group,
         phase=phase,
@@ -105,30 +126,30 @@ def samples_of(group: str, phase: str, rows: Sequence[Row]) -> Samples:
         times=np.array([[entry.get(name, 0.0) for name in terms] for entry in times]),
         seconds=np.array([row.seconds for row in chosen]),
         at=at,
-        scaled=scaled,
-        kernel=_kernel(scaled, [(row.back_end, _family(row)) for row in chosen]),
+        kernels={length: np.exp(-squared / (2 * length**2)) for length in lengths},
     )
 
 
-def fit_samples(samples: Samples, used: Indices) -> Fitted:
-    """The fit to the rows `used`."""
+def fit_physics(samples: Samples, used: Indices, dropped: frozenset[str] = frozenset()) -> Physics:
+    """Prices and factors by the rows `used`; terms of the families `dropped` cost nothing (for ablations)."""
     weights = row_weights([samples.rows[i] for i in used])
     lead = np.array([samples.rows[i].back_end == LEADING[samples.group] for i in used])
     chosen = used[lead]
-    prices = _borrowed(samples, chosen, _prices(samples.times[chosen] / samples.seconds[chosen, None], weights[lead]))
-    factors = _factors(samples, used, prices, weights)
-    noise = NOISE[samples.group]
-    alpha = None
-    if noise is not None:
-        logs = np.log(samples.seconds[used] / physics(samples, prices, factors)[used])
-        alpha = np.linalg.solve(samples.kernel[np.ix_(used, used)] + np.diag(noise / weights), logs)
-    return Fitted(prices, factors, used, alpha)
+    kept = np.array([float(name.partition(".")[0] not in dropped) for name in samples.terms])
+    times = samples.times * kept
+    prices = _borrowed(samples, chosen, _prices(times[chosen] / samples.seconds[chosen, None], weights[lead])) * kept
+    return Physics(prices, _factors(samples, used, prices, weights), used)
 
 
-def physics(samples: Samples, prices: Array, factors: Mapping[str, float]) -> Array:
-    """factor x Σ price x ideal time of every row."""
-    factor = np.array([factors.get(row.back_end, 1.0) for row in samples.rows])
-    return np.asarray(factor * (samples.times @ prices))
+def fit_residual(samples: Samples, physics: Physics, settings: Settings) -> Fitted:
+    """What physics leaves, smoothed with `settings`."""
+    if settings.length is None:
+        return Fitted(physics, settings, np.zeros(0))
+    used = physics.used
+    weights = row_weights([samples.rows[i] for i in used])
+    logs = np.log(samples.seconds[used] / physics.seconds(samples)[used])
+    near = samples.kernels[settings.length][np.ix_(used, used)]
+    return Fitted(physics, settings, np.linalg.solve(near + np.diag(settings.noise / weights), logs))
 
 
 def row_weights(rows: Sequence[Row]) -> Array:
@@ -139,15 +160,15 @@ def row_weights(rows: Sequence[Row]) -> Array:
 
 def residual_file(samples: Samples, fitted: Fitted) -> Residual | None:
     """The residual as the file has it: rows at the same place are one point, their weights added up."""
-    if fitted.alpha is None:
+    if fitted.settings.length is None:
         return None
     added: dict[tuple[tuple[float, ...], str, str], float] = {}
-    for index, weight in zip(fitted.used, fitted.alpha, strict=True):
+    for index, weight in zip(fitted.physics.used, fitted.alpha, strict=True):
         row = samples.rows[index]
-        key = (tuple(float(value) + 0.0 for value in samples.scaled[index]), row.back_end, _family(row))
+        key = (tuple(float(value) + 0.0 for value in samples.at[index]), row.back_end, family_of(row))
         added[key] = added.get(key, 0.0) + float(weight)
     points = tuple(Point(*key, rounded(weight)) for key, weight in sorted(added.items()))
-    return Residual(LENGTH, APART, tuple(SCALES.get(name, 1.0) for name in FEATURES), points)
+    return Residual(fitted.settings.length, fitted.settings.noise, points)
 
 
 def rounded(value: float) -> float:
@@ -167,16 +188,17 @@ def _position(row: Row) -> tuple[float, ...]:
     return position(row.phase, row.file, row.work, row.machine, row.build)
 
 
-def _family(row: Row) -> str:
+def family_of(row: Row) -> str:
     return row.machine.family if row.machine else ""
 
 
-def _kernel(scaled: Array, names: Sequence[tuple[str, str]]) -> Array:
-    squared = ((scaled[:, None, :] - scaled[None, :, :]) ** 2).sum(axis=2)
+def _squared_distances(at: Array, names: Sequence[tuple[str, str]]) -> Array:
+    """The features' squared distance, and 1 for another back end and 1 for another family of machines."""
+    squared = np.asarray(((at[:, None, :] - at[None, :, :]) ** 2).sum(axis=2))
     for column in zip(*names, strict=True):
         values = np.array(column)
-        squared += (values[:, None] != values[None, :]) * APART**2
-    return np.asarray(np.exp(-squared / (2 * LENGTH**2)))
+        squared += values[:, None] != values[None, :]
+    return squared
 
 
 def _prices(rows: Array, weights: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import cast
 
 from calibration.errors import CalibrationError
 from estimator import catalog
-from estimator.reference.machine import BackEnd, Machine, usable_rate
+from estimator.errors import UnknownName
+from estimator.hardware import find_part
+from estimator.reference.machine import BackEnd, Machine, machine_of_part
 from estimator.specs import Model, ModelFile, Workload
 from estimator.tensors import MIXTURES, model_file
 
 FOLDER = Path("results/reference/published")
-_FILES = ("throughput.csv", "machines.csv", "models.toml")
+_FILES = ("throughput.csv", "models.toml")
 _GIB = 2**30
 # Names of sources -> the mixture of the engine.
 _OTHER = {"MXFP4": "MXFP4_MOE"}
@@ -61,21 +64,20 @@ class Row:
 def published_rows(folder: Path = FOLDER) -> list[Row]:
     """Every row of the folder, possible or not. Raises CalibrationError."""
     try:
-        machines = {entry["machine"]: entry for entry in _table(folder / "machines.csv")}
         extra = _models(folder / "models.toml")
-        rows = [
-            _row(number, entry, machines, extra) for number, entry in enumerate(_table(folder / "throughput.csv"), start=2)
-        ]
+        rows = [_row(number, entry, extra) for number, entry in enumerate(_table(folder / "throughput.csv"), start=2)]
     except (OSError, KeyError, ValueError) as error:
         raise CalibrationError(f"cannot read published measurements in {folder}: {error}") from error
     return rows
 
 
-def digest_of(folder: Path = FOLDER) -> str:
-    """A digest of the data files."""
+def digest_of(rows: Sequence[Row], folder: Path = FOLDER) -> str:
+    """A digest of the data files, and of what the catalogue says of the machines of `rows`."""
     whole = hashlib.sha256()
     for name in _FILES:
         whole.update((folder / name).read_bytes())
+    for machine in sorted({str(row.machine) for row in rows}):
+        whole.update(machine.encode())
     return f"sha256:{whole.hexdigest()}"
 
 
@@ -89,20 +91,21 @@ def _models(path: Path) -> dict[str, Model]:
     return {row["names"][0]: Model(**{**row, "names": tuple(row["names"])}) for row in found}
 
 
-def _row(number: int, entry: dict[str, str], machines: dict[str, dict[str, str]], extra: dict[str, Model]) -> Row:
+def _row(number: int, entry: dict[str, str], extra: dict[str, Model]) -> Row:
     shape, phase = entry["shape"], entry["phase"]
     work = Workload(
         prompt_tokens=int(entry["prompt_tokens"] or 1),
         output_tokens=int(entry["output_tokens"] or 1),
         flash_attention=entry["flash_attention"] == "1",
     )
+    machine = _machine(entry["machine"], cast(BackEnd, entry["backend"]))
     return Row(
         number=number,
         source=entry["source"],
         engine=entry["engine"],
         build_year=float(entry["build_year"]),
-        machine_name=entry["machine"],
-        machine=_machine(machines[entry["machine"]], cast(BackEnd, entry["backend"])),
+        machine_name=machine.name if machine else entry["machine"],
+        machine=machine,
         memory_bytes=int(entry["memory_gib"]) * _GIB if entry["memory_gib"] else None,
         model_name=entry["model"],
         quant=entry["quant"],
@@ -115,23 +118,13 @@ def _row(number: int, entry: dict[str, str], machines: dict[str, dict[str, str]]
     )
 
 
-def _machine(entry: dict[str, str], back_end: BackEnd) -> Machine | None:
-    if not entry["bandwidth_bytes_per_s"]:
+@cache
+def _machine(name: str, back_end: BackEnd) -> Machine | None:
+    """What the catalogue says of it; None where it does not hold it."""
+    try:
+        return machine_of_part(find_part(name), back_end)
+    except UnknownName:
         return None
-    matrix, packed, fp32 = (_number(entry[f"{kind}_flop_per_s"]) for kind in ("fp16_matrix", "fp16_vector", "fp32"))
-    return Machine(
-        name=entry["machine"],
-        back_end=back_end,
-        family=entry["family"],
-        bandwidth_bytes_per_s=float(entry["bandwidth_bytes_per_s"]),
-        compute_flop_per_s=usable_rate(back_end, matrix, packed, fp32),
-        fp32_flop_per_s=fp32,
-        matrix_units=matrix is not None,
-    )
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
 
 
 @cache

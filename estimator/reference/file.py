@@ -29,7 +29,7 @@ PATH = Path(__file__).parents[1] / "data/reference_published.json"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place where something was measured: `at` in scaled features, and its weight in the residual."""
+    """A place where something was measured, `at` in FEATURES of amounts.py, and its weight in the residual."""
 
     at: tuple[float, ...]
     back_end: str
@@ -41,23 +41,23 @@ class Point:
 class Residual:
     """log(measured / physics) as a smooth function that fades to 0 far from all points:
 
-    r(x) = Σ weight x exp(-d² / (2 length²)), d² = Σ (scale x feature - at)² + `apart`² for another back end,
-    and again for another family. The mean of a Gaussian process; kernel ridge regression.
+    r(x) = Σ weight x exp(-d² / (2 length²)), d² = Σ (feature - at)², and 1 more for another back end, and again
+    for another family. The mean of a Gaussian process; kernel ridge regression, `noise` its ridge.
     """
 
     length: float
-    apart: float
-    scales: tuple[float, ...]
+    noise: float
     points: tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutMachines:
-    """Errors on machines left out whole, |predicted - measured| / measured of seconds, of contexts up to 1,024 tokens.
+    """Errors on machines left out whole, |predicted - measured| / measured of tokens per second, contexts up to 1,024.
 
     `reach`: log(measured / predicted) is within +-reach x (1 + distance) in 90 of 100 cases, each machine x model
-    counting the same; None where too few machines were left out to say. `coverage` is the share of rows that an interval held whose
-    reach had not seen their machine; `cell_coverage` the same, each machine x model counting the same.
+    counting the same; None where too few machines were left out to say. `coverage` is the share of rows that an
+    interval held whose reach had not seen their machine; `cell_coverage` the same, each machine x model counting the
+    same.
     """
 
     rows: int
@@ -86,13 +86,15 @@ class PhaseFit:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A whole reference file. `build_year` is that of the newest builds, which a question is taken to mean."""
+    """A whole reference file. Of each back end: `machines`, by their catalogue names, that were measured with it, and
+    `build_years`, the oldest and the newest builds. A question is taken to mean the newest.
+    """
 
     origin: str
     digest: str
     rows: int
-    machines: int
-    build_year: dict[str, float]
+    machines: dict[str, tuple[str, ...]]
+    build_years: dict[str, tuple[float, float]]
     groups: dict[str, dict[str, PhaseFit]]
     format: int = FORMAT
 
