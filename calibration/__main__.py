@@ -20,6 +20,7 @@ OUT = Console()
 ERR = Console(stderr=True)
 DEFAULT_RESULTS = Path("results/local")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
+PUBLISHED = Path("results/reference/published")
 REFERENCE_OUTPUT = Path("estimator/data/reference_published.json")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
@@ -75,25 +76,40 @@ def compare(
 
 @app.command("reference")
 def published(
-    folder: Annotated[Path, typer.Option(help="Published measurements.")] = Path("results/reference/published"),
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
     output: Annotated[Path, typer.Option(help="The reference file to write.")] = REFERENCE_OUTPUT,
-    evaluate: Annotated[bool, typer.Option(help="Print all tables of held-out errors (a minute).")] = False,
 ) -> None:
-    """Fit the reference for hardware that was never touched here from published measurements."""
-    from calibration.published import report
+    """Fit the reference for hardware of the catalogue from published measurements."""
     from calibration.published.building import built
+    from calibration.published.evidence import machine_table
+    from calibration.published.report import gate_text, written
+    from calibration.published.tables import markdown
     from estimator.reference.file import reference_text
 
     found = built(folder)
-    texts = [report.gate_text(found), report.table_text(report.machine_table(found))]
-    if evaluate:
-        texts += [report.table_text(table(found)) for table in (report.baseline_table, report.left_out_table)]
-    OUT.print("\n\n".join(texts), markup=False, highlight=False, soft_wrap=True)
-    try:
-        output.write_text(reference_text(found.reference), "utf-8")
-    except OSError as error:
-        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    for text in (gate_text(found.gate), markdown(machine_table(found))):
+        OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+    written(output, reference_text(found.reference))
     OUT.print(f"reference: {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
+) -> None:
+    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst (a minute)."""
+    from calibration.published.building import built
+    from calibration.published.report import evidence, page_of, written
+    from calibration.published.tables import markdown
+
+    found = built(folder)
+    tables = evidence(found)
+    for table in tables:
+        OUT.print(markdown(table), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if html is not None:
+        written(html, page_of(found, tables))
+        OUT.print(f"page: {html}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -39,11 +39,12 @@ def predict(
     prices = prices or Prices()
     if formulas == "textbook" or (hardware.catalogued and not isinstance(coefficients, Published)):
         coefficients = None
+    unfitted: tuple[str, ...] = ()
+    referenced = None
     if isinstance(coefficients, Published):
         speed, referenced = _reference_speed(file, work, hardware, coefficients)
-        coefficients, unfitted = None, ()
+        coefficients = None
     else:
-        referenced = None
         speed, unfitted = _speed(file, work, hardware, coefficients, formulas)
     if formulas == "textbook":
         memory, verdict = _textbook_memory(file, work, hardware)

@@ -23,7 +23,9 @@ def roofline_s(row: Row) -> float:
     assert row.file is not None
     assert row.machine is not None
     times = ideal_times(row.phase, row.file, row.work, row.machine)
-    return sum(amount for name, amount in times.items() if name not in ("layer", "step") and not name.startswith("unpack"))
+    return sum(
+        amount for name, amount in times.items() if name not in ("layer", "step") and not name.startswith("unpack")
+    )
 
 
 def ideal(train: Sequence[Row], test: Sequence[Row]) -> Array:
@@ -44,7 +46,9 @@ def log_linear(train: Sequence[Row], test: Sequence[Row]) -> Array:
     """log seconds, linear in log bandwidth, bytes or FLOP, FP32 rate, weight type, back end, and an interaction."""
     back_ends = sorted({row.back_end for row in train})
     quants = sorted({row.quant for row in train})
-    model = LinearRegression().fit([_linear(row, back_ends, quants) for row in train], [math.log(r.seconds) for r in train])
+    model = LinearRegression().fit(
+        [_linear(row, back_ends, quants) for row in train], [math.log(r.seconds) for r in train]
+    )
     return np.asarray(np.exp(model.predict([_linear(row, back_ends, quants) for row in test])))
 
 

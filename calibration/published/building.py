@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
 from calibration.published.choosing import LENGTHS, Nested, final_fit, nested
-from calibration.published.fitting import Array, Fitted, Samples, lenders, residual_file, rounded, samples_of
+from calibration.published.fitting import Array, Fitted, Samples, Settings, residual_file, rounded, samples_of
 from calibration.published.gate import Gated, gated
 from calibration.published.intervals import cell_coverage, reach_of, scores
 from calibration.published.rows import FOLDER, Row, digest_of, published_rows
@@ -30,6 +30,11 @@ class Part:
     samples: Samples
     nested: Nested
     fitted: Fitted
+
+    @property
+    def chosen(self) -> dict[str, Settings]:
+        """The settings that are shipped, for each back end."""
+        return {back_end: settings for back_end, (settings, _) in self.fitted.residuals.items()}
 
     @property
     def short(self) -> NDArray[np.bool_]:
@@ -88,11 +93,13 @@ def _part(samples: Samples) -> Part:
 def phase_fit(samples: Samples, fitted: Fitted, held_out: dict[str, HeldOutMachines]) -> PhaseFit:
     """What the file says of one group and phase."""
     measured = {name for name, column in zip(samples.terms, samples.times.T, strict=True) if column.any()}
+    points, residuals = residual_file(samples, fitted)
     return PhaseFit(
         prices={name: rounded(price) for name, price in zip(samples.terms, fitted.physics.prices, strict=True)},
-        borrowed=lenders(samples.terms, measured),
+        unmeasured=tuple(name for name in samples.terms if name not in measured),
         factors={name: rounded(factor) for name, factor in fitted.physics.factors.items()},
-        residual=residual_file(samples, fitted),
+        points=points,
+        residuals=residuals,
         held_out=held_out,
         lowest=tuple(float(value) for value in samples.at.min(axis=0)),
         highest=tuple(float(value) for value in samples.at.max(axis=0)),

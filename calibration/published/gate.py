@@ -24,6 +24,9 @@ _METAL_SHARE = 2 / 3
 # The F16 file's prefill needs no unpacking: below half of the same model quantised something else was measured.
 _CONTRADICTION = 0.5
 _LEAST_THREADS = 4
+IMPOSSIBLE = ("reads faster than its memory", "computes faster than its arithmetic units")
+CONTRADICTED = "F16 prefill below half of the quantised one on the same machine"
+SWAPPED = "larger than what Metal may use of its memory: it swaps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Gated:
     def reasons(self) -> dict[str, int]:
         """How many rows each reason cost, the most frequent first."""
         return dict(Counter(reason for _, reason in self.left_out).most_common())
+
+    @property
+    def impossible(self) -> list[tuple[Row, str]]:
+        """Rows that cannot be true, or that others of their source contradict."""
+        return [(row, reason) for row, reason in self.left_out if reason in (*IMPOSSIBLE, CONTRADICTED, SWAPPED)]
 
 
 def gated(rows: Sequence[Row]) -> Gated:
@@ -55,19 +63,20 @@ def gated(rows: Sequence[Row]) -> Gated:
 
 
 def _unplaceable(row: Row) -> str:
-    if "ik_llama" in row.engine:
-        return "another engine (a fork with kernels of its own)"
-    if row.quant == "4bit":
-        return "MLX weights, no GGUF file"
-    if row.file is None:
-        return "a model whose shape is in no catalogue, or is not stated"
-    if row.machine is None:
-        return "a machine whose figures are not known"
-    if "form factor unknown" in row.machine_name:
-        return "one of two machines, the source does not say which"
+    rules = (
+        ("ik_llama" in row.engine, "another engine (a fork with kernels of its own)"),
+        (row.quant == "4bit", "MLX weights, no GGUF file"),
+        (row.file is None, "a model whose shape is in no catalogue, or is not stated"),
+        ("unknown" in row.machine_name, "one of several machines, the source does not say which"),
+        (row.machine is None, "a machine whose figures are not known"),
+    )
+    for applies, reason in rules:
+        if applies:
+            return reason
     if row.back_end == "CPU":
         return _unplaceable_on_cpu(row)
-    return "" if row.machine.fp32_flop_per_s else "a machine whose FP32 rate nobody has published"
+    known = row.machine is not None and row.machine.fp32_flop_per_s
+    return "" if known else "a machine whose FP32 rate nobody has published"
 
 
 def _unplaceable_on_cpu(row: Row) -> str:
@@ -85,12 +94,12 @@ def _impossible(row: Row) -> str:
     if row.phase == "decode":
         terms = decode_terms(row.file, row.work)
         read = sum(amount for name, amount in terms.items() if name.startswith("weights."))
-        return "reads faster than its memory" if read / row.seconds > row.machine.bandwidth_bytes_per_s else ""
+        return IMPOSSIBLE[0] if read / row.seconds > row.machine.bandwidth_bytes_per_s else ""
     flop = sum(amount for name, amount in prefill_terms(row.file, row.work).items() if name.startswith("matmul"))
     rate = (row.machine.compute_flop_per_s or 0.0) * _RATE_TOLERANCE
     if not row.machine.matrix_units and not _is_16bit(row):
         rate = max(rate, _INT8_FACTOR * (row.machine.fp32_flop_per_s or 0.0))
-    return "computes faster than its arithmetic units" if flop / row.seconds > rate else ""
+    return IMPOSSIBLE[1] if flop / row.seconds > rate else ""
 
 
 def _is_16bit(row: Row) -> bool:
@@ -115,7 +124,7 @@ def _contradictory(row: Row, best: dict[tuple[str, str, str, int], float]) -> st
     if row.phase != "prefill" or row.quant != "F16":
         return ""
     slow = row.tokens_per_s < _CONTRADICTION * best.get(_same(row), 0.0)
-    return "F16 prefill below half of the quantised one on the same machine" if slow else ""
+    return CONTRADICTED if slow else ""
 
 
 def _swapping(row: Row) -> str:
@@ -123,4 +132,4 @@ def _swapping(row: Row) -> str:
     if row.memory_bytes is None or row.file is None or row.back_end != "Metal":
         return ""
     needed = row.file.weight_bytes + kv_cache_bytes(row.file.model, row.work)
-    return "larger than what Metal may use of its memory: it swaps" if needed > _METAL_SHARE * row.memory_bytes else ""
+    return SWAPPED if needed > _METAL_SHARE * row.memory_bytes else ""

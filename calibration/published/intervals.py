@@ -33,7 +33,7 @@ def reach_of(samples: Samples, found: Array, back_end: str, among: Indices) -> f
 
     One more that is worse than all is counted in, as for every conformal interval. None under nine machines.
     """
-    here = np.array([i for i in among if samples.rows[i].back_end == back_end], dtype=np.int64)
+    here = np.array([i for i in among if samples.back_ends[i] == back_end], dtype=np.int64)
     machines = {samples.rows[i].machine_name for i in here}
     if len(machines) < LEAST_MACHINES:
         return None

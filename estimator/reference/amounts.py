@@ -17,6 +17,7 @@ from estimator.theory.terms import decode_terms, prefill_terms
 from estimator.theory.weights import flop_per_row_by_type
 
 PHASES = ("prefill", "decode")
+CLASSES = ("16bit", "8bit", "k", "plain")
 # Block types that GPU kernels treat alike.
 _CLASSES = {"F32": "16bit", "F16": "16bit", "BF16": "16bit", "Q8_0": "8bit"}
 
@@ -57,8 +58,9 @@ def _prefill(file: ModelFile, work: Workload, machine: Machine) -> dict[str, flo
 
 
 def _decode(file: ModelFile, work: Workload, machine: Machine) -> dict[str, float]:
-    """Of a token, on average: weights.CLASS = bytes / bandwidth; unpack.CLASS = FLOP / FP32 rate; cache = bytes / bandwidth;
-    layer = layers; step = 1. On a CPU memory = all bytes / bandwidth alone: few were measured, and none states its FP32 rate.
+    """Of a token, on average: weights.CLASS = bytes / bandwidth; unpack.CLASS = FLOP / FP32 rate; cache = bytes /
+    bandwidth; layer = layers; step = 1. On a CPU memory = all bytes / bandwidth alone: few were measured, and none
+    states its FP32 rate.
     Raises ValueError where the FP32 rate of another machine is unknown.
     """
     terms = decode_terms(file, work)
@@ -81,7 +83,7 @@ def _decode(file: ModelFile, work: Workload, machine: Machine) -> dict[str, floa
 def shares(file: ModelFile) -> dict[str, float]:
     """The part of a token's FLOP that each weight class has; adds up to 1."""
     flop = flop_per_row_by_type(file)
-    found = dict.fromkeys(("16bit", "8bit", "k", "plain"), 0.0)
+    found = dict.fromkeys(CLASSES, 0.0)
     for kind, amount in flop.items():
         found[weight_class(kind)] += amount / sum(flop.values())
     return found

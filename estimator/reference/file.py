@@ -2,11 +2,12 @@
 
 Owns the format. Of each group of back ends and each phase it holds
 
-    prices    how many times the ideal time each term takes (1 / efficiency), seconds for `layer` and `step`
-    borrowed  terms that nobody measured, and the term whose price they have
-    factors   what that is multiplied with for each back end
-    residual  points at which measurements differed from that, and by how much; see `Residual`
-    held_out  the errors and the interval on machines that the fit had not seen, for each back end
+    prices      how many times the ideal time each term takes (1 / efficiency), seconds for `layer` and `step`
+    unmeasured  terms that nobody measured, whose price is that of the same work on other weights
+    factors     what that is multiplied with for each back end
+    points      where was measured
+    residuals   how measurements there differed from that, for each back end; see `Residual`
+    held_out    the errors and the interval on machines that the fit had not seen, for each back end
     valid     between which values each feature was measured, and which families
 
 `make reference-published` rebuilds it from results/reference/published, byte for byte.
@@ -29,25 +30,26 @@ PATH = Path(__file__).parents[1] / "data/reference_published.json"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place where something was measured, `at` in FEATURES of amounts.py, and its weight in the residual."""
+    """A place where something was measured: `at` in FEATURES of amounts.py."""
 
     at: tuple[float, ...]
     back_end: str
     family: str
-    weight: float
+    maker: str
 
 
 @dataclass(frozen=True, slots=True)
 class Residual:
     """log(measured / physics) as a smooth function that fades to 0 far from all points:
 
-    r(x) = Σ weight x exp(-d² / (2 length²)), d² = Σ (feature - at)², and 1 more for another back end, and again
-    for another family. The mean of a Gaussian process; kernel ridge regression, `noise` its ridge.
+    r(x) = Σ weight x exp(-d² / (2 length²)), d² = Σ (feature - at)², and 1 more each for another back end, another
+    family, another maker; a weight for each point. The mean of a Gaussian process; kernel ridge regression, `noise`
+    its ridge.
     """
 
     length: float
     noise: float
-    points: tuple[Point, ...]
+    weights: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,10 @@ class PhaseFit:
     """All that answers one phase of one group of back ends."""
 
     prices: dict[str, float]
-    borrowed: dict[str, str]
+    unmeasured: tuple[str, ...]
     factors: dict[str, float]
-    residual: Residual | None
+    points: tuple[Point, ...]
+    residuals: dict[str, Residual]
     held_out: dict[str, HeldOutMachines]
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
@@ -104,7 +107,9 @@ def read_reference(path: Path = PATH) -> Reference:
     try:
         plain = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UnreadableFile(f"cannot read the reference {path}: {error}; `make reference-published` writes it") from error
+        raise UnreadableFile(
+            f"cannot read the reference {path}: {error}; `make reference-published` writes it"
+        ) from error
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise UnreadableFile(f"{path} is no reference of format {FORMAT}: `make reference-published` writes it")
     return from_plain(Reference, plain, str(path))

@@ -14,7 +14,13 @@ BackEnd = Literal["CUDA", "ROCm", "Vulkan", "Metal", "CPU"]
 BACK_ENDS: tuple[BackEnd, ...] = ("CUDA", "ROCm", "Vulkan", "Metal", "CPU")
 
 # Back ends that are fitted together: prices of one group, a factor for each back end in it.
-GROUPS: dict[BackEnd, str] = {"CUDA": "discrete", "ROCm": "discrete", "Vulkan": "discrete", "Metal": "Metal", "CPU": "CPU"}
+GROUPS: dict[BackEnd, str] = {
+    "CUDA": "discrete",
+    "ROCm": "discrete",
+    "Vulkan": "discrete",
+    "Metal": "Metal",
+    "CPU": "CPU",
+}
 # Processor cores of an Apple chip cannot draw the whole bandwidth of a wide memory: 243 of 400 GB/s on an M1 Max
 # (AnandTech, October 2021; from general knowledge).
 _WIDE_BYTES_PER_S = 300e9
@@ -32,6 +38,7 @@ class Machine:
 
     name: str
     back_end: BackEnd
+    maker: str
     family: str
     bandwidth_bytes_per_s: float
     compute_flop_per_s: float | None = None
@@ -46,6 +53,7 @@ def machine_of_part(part: Part, back_end: BackEnd | None = None) -> Machine:
     return Machine(
         name=part.name,
         back_end=back_end,
+        maker=part.maker,
         family=part.family,
         bandwidth_bytes_per_s=part.bandwidth_bytes_per_s * (_CORES_SHARE if wide else 1.0),
         compute_flop_per_s=_usable_rate(part, back_end),
@@ -65,8 +73,8 @@ def usual_back_end(part: Part) -> BackEnd:
 def _usable_rate(part: Part, back_end: BackEnd) -> float | None:
     """The highest dense FP16 or FP32 rate that a matrix product of this back end can have, in FLOP/s; None: unknown.
 
-    Packed FP16 without matrix units counts on AMD and Intel only: on NVIDIA's such parts llama.cpp multiplies in FP32 or
-    8-bit integers.
+    Packed FP16 without matrix units counts on AMD and Intel only: on NVIDIA's such parts llama.cpp multiplies in FP32
+    or 8-bit integers.
     """
     packed = 0.0 if back_end == "CUDA" else part.fp16_vector_flop_per_s or 0.0
     return max(part.fp16_matrix_flop_per_s or 0.0, packed, part.fp32_flop_per_s or 0.0) or None

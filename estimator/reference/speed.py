@@ -1,6 +1,6 @@
 """The reference's answer: TTFT and time per token of hardware that nobody here has measured, with an interval.
 
-    seconds = factor x Σ price x ideal time x exp(residual)
+seconds = factor x Σ price x ideal time x exp(residual)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from estimator.answer import Quantity
 from estimator.reference.amounts import FEATURES, ideal_times, position
-from estimator.reference.file import HeldOutMachines, PhaseFit, Point, Reference, Residual
+from estimator.reference.file import HeldOutMachines, PhaseFit, Point, Reference
 from estimator.reference.machine import GROUPS, Machine
 from estimator.specs import ModelFile, Workload
 
@@ -37,7 +37,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceAnswer:
-    """One prompt's prefill and one decode step, in seconds; None where the reference cannot say, and why in `warnings`."""
+    """One prompt's prefill and one decode step, in seconds; None where it cannot say, and why in `warnings`."""
 
     prefill: Quantity | None
     step: Quantity | None
@@ -72,28 +72,27 @@ def physics_s(fit: PhaseFit, times: Mapping[str, float], machine: Machine) -> fl
     return fit.factors[machine.back_end] * sum(fit.prices.get(name, 0.0) * amount for name, amount in times.items())
 
 
-def residual_of(residual: Residual, at: Sequence[float], names: tuple[str, str]) -> tuple[float, float]:
-    """r(x) of `Residual` at the features `at` and (back end, family) `names`.
-
-    Then the distance to the nearest point: 0 (there) to 1 (far from all).
-    """
+def residual_of(fit: PhaseFit, at: Sequence[float], machine: Machine) -> tuple[float, float]:
+    """r(x) of `Residual` at the features `at`, and the distance to the nearest point: 0 (there) to 1 (far from all)."""
+    residual = fit.residuals.get(machine.back_end)
+    if residual is None:
+        return 0.0, 0.0
     total, nearest = 0.0, 0.0
-    for point in residual.points:
-        likeness = math.exp(-_squared_distance(point, at, names) / (2 * residual.length**2))
-        total += point.weight * likeness
+    for point, weight in zip(fit.points, residual.weights, strict=True):
+        likeness = math.exp(-_squared_distance(point, at, machine) / (2 * residual.length**2))
+        total += weight * likeness
         nearest = max(nearest, likeness)
     return total, 1.0 - nearest
 
 
-def _squared_distance(point: Point, at: Sequence[float], names: tuple[str, str]) -> float:
+def _squared_distance(point: Point, at: Sequence[float], machine: Machine) -> float:
     moved = sum((one - other) ** 2 for one, other in zip(at, point.at, strict=True))
-    return moved + (point.back_end != names[0]) + (point.family != names[1])
+    differ = (point.back_end != machine.back_end) + (point.family != machine.family) + (point.maker != machine.maker)
+    return moved + differ
 
 
 def _quantity(fit: PhaseFit, physics: float, at: Sequence[float], machine: Machine) -> Quantity:
-    correction, distance = 0.0, 0.0
-    if fit.residual:
-        correction, distance = residual_of(fit.residual, at, (machine.back_end, machine.family))
+    correction, distance = residual_of(fit, at, machine)
     value = physics * math.exp(correction)
     reach = fit.held_out[machine.back_end].reach
     if reach is None:
@@ -127,9 +126,7 @@ def _question_warnings(file: ModelFile, work: Workload, machine: Machine) -> Ite
         yield "of a CPU the memory is assumed as fast as its maker allows: state yours with --bandwidth"
 
 
-def _range_warnings(
-    fit: PhaseFit, at: Sequence[float], file: ModelFile, machine: Machine, phase: str
-) -> Iterator[str]:
+def _range_warnings(fit: PhaseFit, at: Sequence[float], file: ModelFile, machine: Machine, phase: str) -> Iterator[str]:
     """Sentences on what lies outside of the measurements, and on a missing interval."""
     for feature, value, low, high in zip(FEATURES, at, fit.lowest, fit.highest, strict=True):
         if feature in _SAID and not low - 1e-3 <= value <= high + 1e-3:
@@ -138,8 +135,8 @@ def _range_warnings(
     if machine.family not in fit.families:
         yield f"extrapolated: no {machine.family} was measured"
     times = ideal_times(phase, file, Workload(512, 128), machine)
-    for name in sorted(times.keys() & fit.borrowed.keys()):
-        yield f"extrapolated: {name} was never measured and has the price of {fit.borrowed[name]}"
+    for name in sorted(times.keys() & set(fit.unmeasured)):
+        yield f"extrapolated: {name} was never measured and has the price of other weights"
     held_out = fit.held_out[machine.back_end]
     if held_out.reach is None:
         yield f"no interval: only {held_out.machines} machines were measured with {machine.back_end}"
