@@ -59,10 +59,13 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.sampler
 	$(BIN)/python -m tests.benchmarks.sampled
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.fits
+	$(BIN)/python -m tests.benchmarks.published
 	$(BIN)/python -m tests.benchmarks.truth
 	$(BIN)/python -m tests.benchmarks.clients
 	$(BIN)/python -m tests.benchmarks.queues
 	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.sweeping
 	$(BIN)/python -m tests.benchmarks.comparing
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 

@@ -35,6 +35,7 @@ from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import micro_batch_rows
 from estimator.theory.terms import shown
 
+Interval = tuple[float, float] | None
 FORMAT = 2
 DEFAULT_PATH = Path("results/coefficients.json")
 
@@ -171,6 +172,12 @@ class Coefficients:
     valid: ValidRange
     prior: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+
+def interval_of(coefficients: Coefficients, phase: str) -> Interval:
+    """The relative 90 % interval of a phase or part of memory, None where there is none."""
+    found = coefficients.held_out.get(phase)
+    return None if found is None else found.relative_interval_90
 
 
 def time_s(speed: Mapping[str, SpeedCoefficient], amounts: Mapping[str, float]) -> float:

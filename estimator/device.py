@@ -89,7 +89,7 @@ def _rate_assumptions(part: Part, devices: int, rate_name: str, stated: float | 
         found.append(f"prefill by the {rate_name}{more}")
     if devices > 1:
         found.append(
-            f"assumed: layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
+            f"layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
             "the other, at the speed of one"
         )
     return found

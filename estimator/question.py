@@ -6,42 +6,56 @@ from argparse import Namespace
 from dataclasses import replace
 
 from estimator.clouds import Instance, find_instance
-from estimator.coefficients import Coefficients, find_coefficients
+from estimator.coefficients import find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
 from estimator.hardware import Part, find_part, find_parts
-from estimator.machine import rate_per_s, size_bytes, this_machine
+from estimator.machine import free_bytes, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
 from estimator.reference.file import shipped_reference
 from estimator.reference.machine import machine_of_part
-from estimator.reference.speed import Published
-from estimator.specs import Hardware
+from estimator.reference.speed import Calibration, Published
+from estimator.specs import Hardware, Host
 
 
-def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | Published | None, Prices]:
+def hardware_and_prices(options: Namespace) -> tuple[Hardware, Calibration | None, Prices]:
+    """The machine that is meant, and its prices: with `--instance` its rent, unless `--usd-per-hour` states another.
+
+    Raises EstimatorError.
+    """
+    hardware, fitted = hardware_meant(options)
+    return hardware, fitted, _prices(options, None if options.instance is None else find_instance(options.instance))
+
+
+def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
     """This machine with its coefficients, or hardware of the catalogue with the shipped reference.
 
-    With `--instance` the rent is the instance's, unless `--usd-per-hour` states another. Raises EstimatorError.
+    Raises EstimatorError.
     """
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
+    disk = None if options.disk is None else rate_per_s(options.disk, "B/s")
     memory = None if options.memory is None else size_bytes(options.memory)
     instance = None if options.instance is None else find_instance(options.instance)
-    prices = _prices(options, instance)
     if options.hardware is None and instance is None:
         if memory is not None:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
+        if stated_host(options):
+            raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
         fitted = find_coefficients(options.coefficients)
-        return this_machine(bandwidth, compute, fitted), fitted, prices
+        return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
     hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
-    return hardware, _published(part, hardware, bandwidth, compute), prices
+    link = None if options.link is None else rate_per_s(options.link, "B/s")
+    host = _host(options, instance)
+    hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
+    return hardware, _published(part, devices, bandwidth, compute)
 
 
-def _published(part: Part, hardware: Hardware, bandwidth: float | None, compute: float | None) -> Published:
+def _published(part: Part, devices: int, bandwidth: float | None, compute: float | None) -> Published:
     """The reference, asked about `part` with the rates that were stated."""
     machine = machine_of_part(part)
     stated = replace(
@@ -49,7 +63,29 @@ def _published(part: Part, hardware: Hardware, bandwidth: float | None, compute:
         bandwidth_bytes_per_s=bandwidth or machine.bandwidth_bytes_per_s,
         compute_flop_per_s=compute or machine.compute_flop_per_s,
     )
-    return Published(shipped_reference(), stated, hardware.devices)
+    return Published(shipped_reference(), stated, devices)
+
+
+def stated_host(options: Namespace) -> bool:
+    """Whether anything was said about the computer around a GPU."""
+    return any(value is not None for value in (options.host_memory, options.host_bandwidth, options.link))
+
+
+def _host(options: Namespace, instance: Instance | None) -> Host | None:
+    """The host as stated, else as the instance's row has it."""
+    bandwidth = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
+    if options.host_memory is not None:
+        here = options.host_memory.strip().lower() == "here"
+        free = free_bytes() if here else size_bytes(options.host_memory)
+        return Host(free, bandwidth, "free here now" if here else "stated")
+    if instance is not None:
+        return host_of(instance, bandwidth)
+    return None if bandwidth is None else Host(None, bandwidth, "stated")
+
+
+def host_of(instance: Instance, bandwidth_bytes_per_s: float | None = None) -> Host:
+    """The host of a rented machine: of its memory 7/8 count as free, as nobody looked."""
+    return Host(instance.memory_bytes * 7 // 8, bandwidth_bytes_per_s, "7/8 of the instance's memory")
 
 
 def _check_catalogued(options: Namespace) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,20 +111,31 @@ def run(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A run's folder or journal.")],
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    path: Annotated[Path, typer.Argument(help="A run's folder or journal, or a folder of runs.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on standard output; of a folder of runs an array.")
+    ] = False,
     errors: Annotated[bool, typer.Option(help="Failed requests with their errors.")] = False,
     slo: Annotated[str | None, typer.Option(help="Limits for goodput other than the run's: ttft=1s,tpot=80ms.")] = None,
 ) -> None:
-    """Print a stored run again."""
-    from harness.journal import find_journals, read_record
+    """Print stored runs again."""
+    from harness.journal import is_one_run, read_records
+    from harness.loads import Slo
     from harness.plan import slo as limits
-    from harness.render import show_errors
+    from harness.render import show_errors, show_run
+    from harness.summary import as_json as summary_json
 
-    for journal in find_journals([path]):
-        _print_run(journal, as_json, limits(slo) if slo else None)
+    other = Slo(**{name.removeprefix("slo_"): value for name, value in limits(slo).items()}) if slo else None
+    records, unreadable = read_records([path])
+    _say_unreadable(unreadable)
+    if as_json:
+        told = [summary_json(record, other) for record in records]
+        _print_json(told[0] if is_one_run(path) else told)
+        return
+    for record in records:
+        show_run(OUT, record, other)
         if errors:
-            show_errors(OUT, read_record(journal))
+            show_errors(OUT, record)
 
 
 @app.command()
@@ -154,14 +165,13 @@ def report(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RESULTS...", help="Runs' folders, journals, folders of runs.")
     ],
-    html: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
+    html: Annotated[Path, typer.Option(help="The file to write; of what is there only an earlier page is replaced.")],
 ) -> None:
     """Draw stored runs as one HTML file that needs no network."""
     from harness.report import write_report
 
     done = write_report(paths, html)
-    for line in done.unreadable:
-        ERR.print(f"not read: {line}", markup=False, highlight=False, soft_wrap=True)
+    _say_unreadable(done.unreadable)
     runs = "1 run" if done.runs == 1 else f"{done.runs} runs"
     OUT.print(
         f"page: {done.path} ({runs}, {done.size_bytes / 1e6:.1f} MB)", markup=False, highlight=False, soft_wrap=True
@@ -226,18 +236,21 @@ def models_remove(
     OUT.print(f"freed {freed / 1e9:.2f} GB in {store.folder}", highlight=False, soft_wrap=True)
 
 
-def _print_run(path: Path, as_json: bool, limits: dict[str, float] | None = None) -> None:
+def _print_run(path: Path, as_json: bool) -> None:
     from harness.journal import read_record
-    from harness.loads import Slo
     from harness.render import show_run
     from harness.summary import as_json as summary_json
 
     record = read_record(path)
-    slo = Slo(limits.get("slo_ttft_s"), limits.get("slo_tpot_s")) if limits else None
     if as_json:
-        _print_json(summary_json(record, slo))
+        _print_json(summary_json(record))
     else:
-        show_run(OUT, record, slo)
+        show_run(OUT, record)
+
+
+def _say_unreadable(lines: Iterable[str]) -> None:
+    for line in lines:
+        ERR.print(f"not read: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

@@ -32,8 +32,8 @@ class Drift:
         """The expected share of the variance that is drift."""
         return 0.0 if self.likely is None else float(self.likely.sum(axis=0) @ _SHARES)
 
-    def widening(self, places: Sequence[int]) -> float:
-        """How much wider the interval of values at these places must be than that of independent ones.
+    def widening(self, places: Sequence[int], confidence: float) -> float:
+        """How much wider the interval at `confidence` of values at these places must be than that of independent ones.
 
         Their mean varies more, their spread shows less than there is, and it is known only as well as by so many
         independent ones as would give that mean (Student's t of two such sides). Root mean square over the drifts.
@@ -48,7 +48,8 @@ class Drift:
         of_sum = _SHARES * drifting + (1 - _SHARES) * count
         spread = np.maximum((count - of_sum / count) / (count - 1), 1e-3)
         worth = np.maximum(2.0, count**2 / of_sum)
-        known = np.maximum(1.0, t.ppf(0.975, 2 * (worth - 1)) / t.ppf(0.975, 2 * (count - 1)))
+        beyond = (1 - confidence) / 2
+        known = np.maximum(1.0, t.isf(beyond, 2 * (worth - 1)) / t.isf(beyond, 2 * (count - 1)))
         return math.sqrt(float(np.sum(self.likely * known**2 * of_sum / count / spread)))
 
 

@@ -21,6 +21,8 @@ from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
 
 JOURNAL = "journal.jsonl"
+# What a server says of a model is nested three or four levels deep.
+_DEEPEST = 32
 
 
 @cache
@@ -158,16 +160,45 @@ def _line(data: bytes, file: Path, number: int) -> Line:
     try:
         raw = json.loads(data)
         _refuse_newer(raw, file)
-        return _lines().validate_python(raw)
-    except (ValueError, ValidationError) as error:
+        line = _lines().validate_python(raw)
+        if isinstance(line, RunHeader | Subject):
+            _require_flat(raw, _DEEPEST)
+        if isinstance(line, RunHeader):
+            _require_settings(line.settings)
+        return line
+    except (ValueError, ValidationError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise BadResults(
             f"{file} line {number} is not a journal line ({first}); remove that line or measure again"
         ) from error
 
 
+def _require_flat(value: Any, levels: int) -> None:
+    """Raises ValueError for what is nested so deeply that nobody could print it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not levels:
+        raise ValueError(f"nested over {_DEEPEST} levels deep")
+    for part in inner:
+        _require_flat(part, levels - 1)
+
+
+def _require_settings(settings: dict[str, Any]) -> None:
+    """Raises ValueError where what is read of a run's settings is not what a run writes there."""
+    plan, door = settings.get("plan") or {}, settings.get("door") or {}
+    if not isinstance(plan, dict) or not isinstance(door, dict) or not isinstance(door.get("base_urls") or {}, dict):
+        raise ValueError("settings.plan, settings.door and its base_urls are objects")
+    for name in ("slo_ttft_s", "slo_tpot_s"):
+        if not isinstance(plan.get(name), int | float | None):
+            raise ValueError(f"settings.plan.{name} is a number")
+
+
 def _refuse_newer(raw: Any, file: Path) -> None:
-    if isinstance(raw, dict) and raw.get("kind") == "run" and raw.get("format", FORMAT) > FORMAT:
+    if not isinstance(raw, dict) or raw.get("kind") != "run":
+        return
+    number = raw.get("format", FORMAT)
+    if not isinstance(number, int):
+        raise ValueError(f"its format is {str(number)[:20]!r}, no whole number")
+    if number > FORMAT:
         raise BadResults(
             f"{file} has format {raw['format']}, this version reads up to {FORMAT}: update this program to read it"
         )
@@ -176,7 +207,8 @@ def _refuse_newer(raw: Any, file: Path) -> None:
 def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
     """The records under `paths`, and a sentence on each unreadable one that was met while looking through a folder.
 
-    Raises BadResults for a path that has no journal, and for an unreadable one that was named itself.
+    Raises BadResults for a path that has no journal, for an unreadable one that was named itself, and where none can
+    be read.
     """
     records: list[Record] = []
     unreadable: list[str] = []
@@ -187,7 +219,14 @@ def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
             if journal in paths or journal.parent in paths:
                 raise
             unreadable.append(str(error))
+    if not records:
+        raise BadResults(f"no run can be read: {unreadable[0]}")
     return records, unreadable
+
+
+def is_one_run(path: Path) -> bool:
+    """Whether a path is a run's folder or its journal, not a folder of runs."""
+    return find_journals([path]) in ([path], [path / JOURNAL])
 
 
 def find_journals(paths: list[Path]) -> list[Path]:

@@ -18,6 +18,7 @@ from harness.disturbances import Live
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
+from harness.metrics import computes_on_cpu
 from harness.opening import BACKENDS, Lane, prepare
 from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
@@ -132,8 +133,7 @@ class Runner:
         plan = self.plan
         if lane.key in self.means.prices and plan.repeats is None and not any(shape.is_load for shape in shapes):
             plan = replace(plan, repeats=PAID_REPEATS)
-        ended = bool(self.past.ends) and self.past.ends[-1].reason in ("done", "budget")
-        return Goal.of(plan, cells, plan.budget_s / count, self.past.requests, loads_ended=ended)
+        return Goal.of(plan, cells, plan.budget_s / count, self.past)
 
     async def _opened(
         self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, tuple[ProcessSampler, Live]]
@@ -155,7 +155,7 @@ class Runner:
         facts = await engine.backend.describe()
         if engine.pid not in samplers:
             begun = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
-            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores)
+            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores, computes_on_cpu(facts.system_info))
         sampler, live = samplers[engine.pid]
         require_context(facts, self.plan)
         price = means.prices.get(lane.key)

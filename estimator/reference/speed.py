@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from estimator.answer import Quantity
+from estimator.coefficients import Coefficients
 from estimator.reference.amounts import FEATURES, ideal_times, position
 from estimator.reference.file import HeldOutMachines, PhaseFit, Point, Reference
 from estimator.reference.machine import GROUPS, Machine
@@ -33,6 +34,9 @@ class Published:
     reference: Reference
     machine: Machine
     devices: int = 1
+
+
+Calibration = Coefficients | Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +108,16 @@ def _quantity(fit: PhaseFit, physics: float, at: Sequence[float], machine: Machi
 def _unanswerable(phase: str, fit: PhaseFit | None, work: Workload, published: Published) -> str:
     """Why the reference has no answer; "" where it has one."""
     machine = published.machine
-    if fit is None or machine.back_end not in fit.factors:
-        return f"nothing usable was published for {machine.back_end}"
-    if published.devices > 1:
-        return "the reference was fitted to single devices"
-    if work.concurrency > 1:
-        return "published speeds are of one stream, not of several at once"
-    if phase == "prefill" and not machine.compute_flop_per_s:
-        return f"the compute rate of {machine.name} is not known"
-    if phase == "decode" and machine.back_end != "CPU" and not machine.fp32_flop_per_s:
-        return f"the FP32 rate of {machine.name} is not known"
-    return ""
+    unrated = phase == "decode" and machine.back_end != "CPU" and not machine.fp32_flop_per_s
+    rules = (
+        (fit is None or machine.back_end not in fit.factors, f"nothing usable was published for {machine.back_end}"),
+        (published.devices > 1, "the reference was fitted to single devices"),
+        (work.gpu_layers is not None, "published speeds are of models whole on one device, not split with the CPU"),
+        (work.concurrency > 1, "published speeds are of one stream, not of several at once"),
+        (phase == "prefill" and not machine.compute_flop_per_s, f"the compute rate of {machine.name} is not known"),
+        (unrated, f"the FP32 rate of {machine.name} is not known"),
+    )
+    return next((reason for applies, reason in rules if applies), "")
 
 
 def _question_warnings(file: ModelFile, work: Workload, machine: Machine) -> Iterator[str]:

@@ -88,7 +88,9 @@ def test_memory_is_the_buffers_plus_what_calibration_found_beyond_them() -> None
     assert total.value == anonymous.value + FILE.weight_bytes + 10e6
     assert anonymous.high == pytest.approx(1.05 * anonymous.value)
     assert total.high == pytest.approx(1.05 * total.value)
-    assert answer.fit.anonymous_bytes == round(1.05 * anonymous.value)
+    # The verdict stands on what is planned, with a row of activations and 64 MiB for what its allocator leaves free.
+    planned = anonymous.value - (memory["compute_bytes"].value or 0) + (memory["compute_bytes"].theory or 0)
+    assert answer.fit.anonymous_bytes == planned + 4 * 512 * MODEL.hidden + 64 * 2**20 > 1.05 * anonymous.value
 
 
 def test_without_coefficients_the_answer_is_theory_and_says_so() -> None:

@@ -169,6 +169,20 @@ def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
     assert "HTTP 500: out of memory" in done.stdout
 
 
+def test_a_folder_of_runs_is_shown_as_one_json_array_and_a_run_of_it_as_an_object(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with Journal(tmp_path / "runs" / name) as journal:
+            journal.append(header(), request([100, 110]))
+    (tmp_path / "runs" / "0").mkdir()
+    (tmp_path / "runs" / "0" / JOURNAL).write_text("nonsense\n")
+    done = harness("show", "runs", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 2
+    assert "not read: runs/0/journal.jsonl line 1 is not a journal line" in done.stderr
+    assert json.loads(harness("show", "runs/a", "--json", cwd=tmp_path).stdout)["cells"]
+    assert harness("show", "runs", cwd=tmp_path).stdout.count("Test CPU") == 2
+
+
 def test_doctor_as_json_has_the_machine_and_the_probes_of_a_runs_header_and_says_what_is_unknown(
     tmp_path: Path,
 ) -> None:

@@ -171,14 +171,26 @@ def test_subjects_that_share_a_sampler_share_its_readings_and_its_idle_baseline(
     assert energy.idle_w == pytest.approx(IDLE_W, rel=0.01)
 
 
-def test_requests_that_overlap_share_their_energy_and_failed_stretches_are_left_out() -> None:
+def test_requests_that_overlap_share_their_energy() -> None:
     middle = (BEGIN_S + END_S) / 2
     load = [asked(BEGIN_S, middle + 1), asked(middle, END_S)]
-    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)])] == [2, 1]
+    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)], {})] == [2, 1]
     (energy,) = Meter(record(gpu()), set()).of(load).known
     assert energy.requests == 2
     assert energy.joules_per_request == pytest.approx(PLANTED_J / 2, rel=0.01)
-    assert Meter(record(gpu()), set()).of([replace(asked(), error="cut")]).known == ()
+
+
+def test_a_load_with_a_failed_request_has_no_energy_and_the_reason_is_said() -> None:
+    middle, meter = (BEGIN_S + END_S) / 2, Meter(record(gpu(counter=False)), set())
+    refused = replace(asked(middle, END_S), error="too many requests", status=429)
+    energy = meter.of([asked(BEGIN_S, middle + 1), refused])
+    assert energy.known == ()
+    assert energy.refused == (
+        "GPU 0, integral of NVML instant power: 1 of 1 stretches hold failed requests; see `harness show --errors`",
+    )
+    both = meter.of([asked(BEGIN_S, middle), refused])
+    assert [entry.requests for entry in both.known] == [1]
+    assert both.refused == ()
 
 
 def test_a_summary_holds_energy_and_what_is_not_measured() -> None:

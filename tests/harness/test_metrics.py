@@ -44,6 +44,15 @@ def test_tpot_is_unknown_where_everything_came_in_one_chunk() -> None:
     assert tpot_s(request([100], [8])) is None
 
 
+def test_tpot_is_unknown_where_everything_came_at_one_instant() -> None:
+    assert tpot_s(request([100, 100, 100])) is None
+    assert tpot_s(request([100, 100], [1, 7])) is None
+
+
+def test_what_came_at_the_instant_of_sending_was_not_timed() -> None:
+    assert (ttft_s(request([0, 10])), e2e_s(request([0, 0]))) == (None, None)
+
+
 def test_a_request_without_tokens_has_no_times() -> None:
     empty = request([])
     assert (ttft_s(empty), tpot_s(empty), e2e_s(empty)) == (None, None, None)

@@ -1,0 +1,123 @@
+"""The axes of a sweep, from lists on the command line to model files, workloads and hardware."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from estimator import catalog
+from estimator.clouds import find_instance, instances_about
+from estimator.coefficients import find_coefficients
+from estimator.device import catalogued_hardware
+from estimator.errors import EstimatorError, UnknownName
+from estimator.hardware import find_part, find_parts, parts
+from estimator.machine import rate_per_s, this_machine
+from estimator.naming import model_file_named
+from estimator.question import host_of
+from estimator.specs import Hardware, ModelFile, Workload
+from estimator.tensors import MIXTURES
+from estimator.theory.kv_cache import KV_TYPES
+
+ALL = "all"
+# So many rows are computed in seconds; far beyond, somebody has mistyped.
+MOST_SCENARIOS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Every combination of the three, except works longer than a model's context.
+
+    `impossible` counts the works that were dropped because their context cannot hold them.
+    """
+
+    files: tuple[ModelFile, ...]
+    works: tuple[Workload, ...]
+    hardware: tuple[Hardware, ...]
+    impossible: int = 0
+
+    def works_of(self, file: ModelFile) -> list[int]:
+        """Indices of the works that `file`'s model was trained to hold."""
+        most = file.model.context_tokens
+        return [index for index, work in enumerate(self.works) if (work.context_tokens or work.longest_tokens) <= most]
+
+
+def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
+    """The axes that the options name. Raises EstimatorError."""
+    works = [
+        Workload(prompt, output, depth, concurrency, context, flash_attention=options.flash_attention, kv_type=kv_type)
+        for prompt, output, depth, context, concurrency, kv_type in product(
+            _counts(options.prompt_tokens, "--prompt-tokens"),
+            _counts(options.output_tokens, "--output-tokens"),
+            _counts(options.depth, "--depth", least=0),
+            _counts(options.context, "--context") if options.context else [None],
+            _counts(options.concurrency, "--concurrency"),
+            _kv_types(options.kv_type),
+        )
+    ]
+    possible = tuple(work for work in works if (work.context_tokens or work.longest_tokens) >= work.longest_tokens)
+    if not possible:
+        longest = min(work.longest_tokens for work in works)
+        raise EstimatorError(
+            f"--context {options.context} holds no request: depth + prompt + output are at least {longest:,} tokens"
+        )
+    axes = Axes(_files(options, ollama_host), possible, _hardware(options), len(works) - len(possible))
+    count = len(axes.files) * len(axes.works) * len(axes.hardware)
+    if count > MOST_SCENARIOS:
+        raise EstimatorError(f"{count:,} scenarios are more than {MOST_SCENARIOS:,}: shorten a list")
+    return axes
+
+
+def words(text: str) -> list[str]:
+    """ "a, b" -> ["a", "b"], each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _counts(text: str, option: str, least: int = 1) -> list[int]:
+    try:
+        found = [int(word) for word in words(text)]
+    except ValueError:
+        found = []
+    if not found or min(found) < least or max(found) >= 2**31:
+        raise EstimatorError(f"{option} {text!r}: write whole numbers from {least} on, such as 512,4096")
+    return found
+
+
+def _kv_types(text: str) -> list[str]:
+    found = list(KV_TYPES) if text == ALL else [word.upper() for word in words(text)]
+    unknown = [word for word in found if word not in KV_TYPES]
+    if unknown or not found:
+        raise UnknownName(f"no KV cache of type {(unknown or [text])[0]!r}: choose of {', '.join(KV_TYPES)}")
+    return found
+
+
+def _files(options: Namespace, ollama_host: str) -> tuple[ModelFile, ...]:
+    models = [model.name for model in catalog.models()] if options.model == ALL else words(options.model)
+    quants: Sequence[str | None] = list(MIXTURES) if options.quant == ALL else words(options.quant or "") or [None]
+    if not models:
+        raise EstimatorError("--model is empty: name models, or all")
+    return tuple(model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
+
+
+def _hardware(options: Namespace) -> tuple[Hardware, ...]:
+    """What --hardware and --instance name, in that order; this machine where neither does."""
+    if (options.hardware or options.instance) and (options.bandwidth or options.compute):
+        raise EstimatorError("--bandwidth and --compute are this machine's: leave out --hardware and --instance")
+    named = [] if options.hardware is None else words(options.hardware)
+    if options.hardware == ALL:
+        found = [catalogued_hardware(part) for part in parts()]
+    else:
+        found = [catalogued_hardware(*find_parts(name)) for name in named]
+    instances = instances_about(None) if options.instance == ALL else map(find_instance, words(options.instance or ""))
+    for instance in instances:
+        gpus = catalogued_hardware(find_part(instance.part), instance.gpus)
+        found.append(replace(gpus, name=f"{instance.provider} {instance.name}", host=host_of(instance)))
+    return tuple(found) or (_this_machine(options),)
+
+
+def _this_machine(options: Namespace) -> Hardware:
+    """This machine, with rates as stated, else as probed when it was calibrated."""
+    bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
+    compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
+    return this_machine(bandwidth, compute, find_coefficients(None))
