@@ -6,7 +6,8 @@ Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
-lists of the fields of estimator.hardware.Part and estimator.clouds.Instance.
+lists of the fields of estimator.hardware.Part and estimator.clouds.Instance; `cost --json` and `cheapest --json` the
+fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """
@@ -129,6 +130,20 @@ def _fit_text(options: Namespace) -> str:
     return fit_text(answer, warnings) + "\n"
 
 
+def _cost_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    answer = asked.cost_answer(options)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cost_text(answer)) + "\n"
+
+
+def _cheapest_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    answer = asked.cheapest_answer(options)
+    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cheapest_text(answer, options.all)) + "\n"
+
+
 _TEXTS: dict[str, Callable[[Namespace], str | tuple[str, int]]] = {
     "models": _models_text,
     "hardware": _hardware_text,
@@ -137,6 +152,8 @@ _TEXTS: dict[str, Callable[[Namespace], str | tuple[str, int]]] = {
     "sweep": _sweep_text,
     "scenarios": _scenarios_text,
     "fit": _fit_text,
+    "cost": _cost_text,
+    "cheapest": _cheapest_text,
 }
 
 

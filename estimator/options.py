@@ -6,6 +6,7 @@ from argparse import ArgumentParser, BooleanOptionalAction
 from pathlib import Path
 from typing import NoReturn
 
+from estimator.cost_options import add_cheapest_options, add_cost_options
 from estimator.errors import EstimatorError
 
 # What a sweep can be sorted by: of the first four less is better, of the others more.
@@ -23,7 +24,7 @@ class _Parser(ArgumentParser):
 
 
 def parser() -> ArgumentParser:
-    """The whole command line: `predict`, `models`, `hardware` and `clouds`."""
+    """The whole command line: every command with its options."""
     whole = _Parser("python -m estimator", description="Predicts how fast, how big and how dear a language model runs.")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     models = commands.add_parser("models", help="list the catalogue, or what a machine runs at a speed")
@@ -43,7 +44,9 @@ def parser() -> ArgumentParser:
     check.add_argument("file", type=Path, metavar="FILE", help="a TOML file of [[scenario]]s")
     check.add_argument("--strict", action="store_true", help="what is met by theory only is not met")
     check.add_argument("--json", action="store_true", help="print the findings as JSON")
-    for command in (models, hardware, clouds, predict, sweep, check, fit):
+    cost = commands.add_parser("cost", help="APIs, rented and own machines: their bills, and where they break even")
+    cheapest = commands.add_parser("cheapest", help="the cheapest machine or API that keeps limits at a load")
+    for command in (models, hardware, clouds, predict, sweep, check, fit, cost, cheapest):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _add_question(predict)
     _add_circumstances(predict)
@@ -51,6 +54,8 @@ def parser() -> ArgumentParser:
     _add_model(fit)
     fit.add_argument("--context", type=int, metavar="N", help="context of each request (8192, or the model's if less)")
     _add_machine(fit)
+    add_cost_options(cost)
+    add_cheapest_options(cheapest)
     return whole
 
 

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
+from estimator.amounts import usd
 from estimator.answer import Answer, Quantity
 from estimator.specs import Hardware, Model
 from estimator.tensors import model_file
@@ -113,7 +114,7 @@ def _writer(name: str) -> Callable[[float], str]:
     unit = name.rsplit("_", 1)[-1]
     if name.endswith("_tokens_per_s"):
         return lambda value: f"{value:,.1f}"
-    return duration if unit == "s" else lambda value: f"${value:,.3g}"
+    return duration if unit == "s" else usd
 
 
 def _free(hardware: Hardware) -> str:

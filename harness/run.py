@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from estimator.price_list import Price
 from harness.backends import Call, NotThere, Opened
 from harness.backends.llamacpp import depths
 from harness.demands import require_alive, require_context, subject_of
@@ -22,7 +23,7 @@ from harness.metrics import computes_on_cpu
 from harness.opening import BACKENDS, Lane, prepare
 from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
-from harness.purse import OverBudget, Price, Purse
+from harness.purse import OverBudget, Purse
 from harness.record import Cell, Phase, Record, Request, RunEnd
 from harness.secrets import scrubbed
 from harness.sensors.process import ProcessSampler, sampling

@@ -237,7 +237,9 @@ def test_a_record_without_power_says_why() -> None:
     sampled = Samples("0.0", (), 0.0, PowerSources(gpu_note="no NVIDIA driver", cpu_note="no RAPL counters"))
     said = not_measured(Record(header(), (subject(),), (), (sampled,)))
     assert said == "GPU power not measured: no NVIDIA driver; CPU power not measured: no RAPL counters"
-    old = Record(header(), (subject(),), (), (Samples("0.0", (), 0.0),))
+    old = Record(
+        header(), (subject(),), (), (replace(sampled, sources=None, samples=(Sample(5, 100, 60, 40, None, 0.5),)),)
+    )
     assert not_measured(old) == "power not measured: this run was made before it was recorded"
     remote = Record(header(), (replace(subject(), remote=True),))
     assert not_measured(remote) == "power not measured: the server is on another machine"
