@@ -164,6 +164,9 @@ def ablation_table(found: Built) -> Table:
         for term in sorted({name.partition(".")[0] for part in parts for name in part.samples.terms}):
             alone = [_without(part, (term,), Settings(None)) for part in parts]
             entries.append(_joined(f"physics alone, no term {term}", phase, alone))
+        for label, dropped in (("whole", ()), ("no term cache", ("cache",)), ("no term attention", ("attention",))):
+            long = [_without(part, dropped, None, short=False) for part in parts]
+            entries.append(_joined(f"contexts over 1,024: {label}", phase, long))
         for label, features in _FEATURES.items():
             blind = [_blind(part, features) for part in parts]
             entries.append(_joined(f"residual without {label}", phase, [_without(part, ()) for part in blind]))
@@ -171,10 +174,11 @@ def ablation_table(found: Built) -> Table:
     return errors_table("GPUs and Metal, each machine left out: ablation", entries, (note,))
 
 
-def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = None) -> Piece:
+def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = None, *, short: bool = True) -> Piece:
+    """The part's rows predicted, machines left out, without the terms `dropped`; none where it never had them."""
     samples = part.samples
     kept = [name for name in samples.terms if name.partition(".")[0] not in dropped]
-    if not kept:
+    if not kept or (dropped and len(kept) == len(samples.terms)):
         return [], np.zeros(0), np.zeros(0)
     chosen = everywhere(samples, settings) if settings else part.chosen
     names = np.array([row.machine_name for row in samples.rows])
@@ -183,7 +187,7 @@ def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = N
         physics = fit_physics(samples, np.flatnonzero(names != name), frozenset(dropped))
         asked = np.flatnonzero(names == name)
         seconds[asked] = fit_residual(samples, physics, chosen).seconds(samples, asked)
-    return _piece(part, seconds, part.short)
+    return _piece(part, seconds, part.short == short)
 
 
 def _blind(part: Part, features: tuple[str, ...]) -> Part:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,49 +40,44 @@ def worst_tables(found: Built) -> list[Table]:
 def reasons(part: Part, logs: Array, index: int) -> list[str]:
     """Sentences that hold for row `index`, the most telling first; what cannot be told from the data is said."""
     rows, row = part.samples.rows, part.samples.rows[index]
-    own = [
-        i for i, other in enumerate(rows) if other.machine_name == row.machine_name and other.back_end == row.back_end
-    ]
+    own = [i for i, r in enumerate(rows) if (r.machine_name, r.back_end) == (row.machine_name, row.back_end)]
     found = []
     if len(own) > 1 and _same_side(logs, own, index):
         found.append(f"all {len(own)} rows of this machine are off to this side: the machine, not model or prompt")
     elif len(own) > 1:
-        found.append(
-            f"its other {len(own) - 1} rows are off by {_size(logs, [i for i in own if i != index])} at the median"
-        )
-    source = [
-        i for i, other in enumerate(rows) if other.source == row.source and other.machine_name != row.machine_name
-    ]
+        size = np.expm1(np.median(np.abs(logs[[i for i in own if i != index]])))
+        found.append(f"its other {len(own) - 1} rows are off by {size:.0%} at the median")
+    others = [i for i, r in enumerate(rows) if r.machine_name != row.machine_name]
+    source = [i for i in others if rows[i].source == row.source]
     if len(source) > 1 and _same_side(logs, source, index):
         found.append("so are the rows of other machines of its source")
-    relatives = Counter(
-        other.machine_name
-        for other in rows
-        if _relative(other.machine_name, row.machine_name, family_of(other), family_of(row))
-    )
-    if not relatives:
-        found.append(f"no other {family_of(row)} was measured")
-    elif len(relatives) == 1:
-        found.append(f"only one other {family_of(row)} was measured")
+    found += _of_relatives(part, logs, index, [i for i in others if family_of(rows[i]) == family_of(row)])
     if part.nested.held.distance[index] > _FAR:
         found.append(f"far from all measurements (distance {part.nested.held.distance[index]:.2f})")
     return found or ["nothing in the data tells why"]
 
 
-def _relative(name: str, own: str, family: str, own_family: str) -> bool:
-    return name != own and family == own_family
+def _of_relatives(part: Part, logs: Array, index: int, relatives: Sequence[int]) -> list[str]:
+    """How many others of its family were measured, and whether they contradict row `index`."""
+    family = family_of(part.samples.rows[index])
+    machines = {part.samples.rows[i].machine_name for i in relatives}
+    found = []
+    if not machines:
+        found.append(f"no other {family} was measured")
+    elif len(machines) == 1:
+        found.append(f"only one other {family} was measured")
+    same = [i for i in relatives if part.samples.back_ends[i] == part.samples.back_ends[index]]
+    if same and _same_side(-logs, same, index, logs[index]):
+        count = len({part.samples.rows[i].machine_name for i in same})
+        found.append(f"{count} other {family} with this back end err to the other side: they contradict each other")
+    return found
 
 
-def _same_side(logs: Array, others: Sequence[int], index: int) -> bool:
-    """Whether all `others` err to the side of row `index`, at the median by half as much at least."""
+def _same_side(logs: Array, others: Sequence[int], index: int, size: float | None = None) -> bool:
+    """Whether all `others` err to the side of row `index` (or of `size`), at the median by half as much at least."""
+    own = logs[index] if size is None else size
     signs = np.sign(logs[list(others)])
-    return bool(np.all(signs == np.sign(logs[index]))) and abs(np.median(logs[list(others)])) > _ALIKE * abs(
-        logs[index]
-    )
-
-
-def _size(logs: Array, others: Sequence[int]) -> str:
-    return f"{np.expm1(np.median(np.abs(logs[list(others)]))):.0%}"
+    return bool(np.all(signs == np.sign(own))) and bool(abs(np.median(logs[list(others)])) > _ALIKE * abs(own))
 
 
 def _rate(part: Part, index: int) -> float:
