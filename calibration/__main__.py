@@ -24,6 +24,8 @@ ERR = Console(stderr=True)
 DEFAULT_RESULTS = Path("results/local")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
 PUBLISHED_API = Path("results/reference/api")
+PUBLISHED = Path("results/reference/published")
+REFERENCE_OUTPUT = Path("estimator/data/reference_published.json")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
 
@@ -162,6 +164,44 @@ def check(
         show_check(OUT, checked)
     if not checked.passes:
         sys.exit(1)
+
+
+@app.command("reference")
+def published(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    output: Annotated[Path, typer.Option(help="The reference file to write.")] = REFERENCE_OUTPUT,
+) -> None:
+    """Fit the reference for hardware of the catalogue from published measurements."""
+    from calibration.published.building import built
+    from calibration.published.evidence import machine_table
+    from calibration.published.report import gate_text, written
+    from calibration.published.tables import markdown
+    from estimator.reference.file import reference_text
+
+    found = built(folder)
+    for text in (gate_text(found.gate), markdown(machine_table(found))):
+        OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+    written(output, reference_text(found.reference))
+    OUT.print(f"reference: {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
+) -> None:
+    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst (a minute)."""
+    from calibration.published.building import built
+    from calibration.published.report import evidence, page_of, written
+    from calibration.published.tables import markdown
+
+    found = built(folder)
+    tables = evidence(found)
+    for table in tables:
+        OUT.print(markdown(table), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if html is not None:
+        written(html, page_of(found, tables))
+        OUT.print(f"page: {html}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

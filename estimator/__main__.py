@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 from estimator import catalog, render
 from estimator.asked import answer_to
+from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
 from estimator.naming import model_file_named
 from estimator.options import parser, require_one_question
@@ -130,7 +131,9 @@ def _fit_text(options: Namespace) -> str:
     from estimator.choices_text import fit_text
 
     file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
-    hardware, fitted = hardware_meant(options)
+    hardware, calibration = hardware_meant(options)
+    # Published measurements are of speed, not of memory.
+    fitted = calibration if isinstance(calibration, Coefficients) else None
     context = min(_FIT_CONTEXT_TOKENS, file.model.context_tokens) if options.context is None else options.context
     work = Workload(
         prompt_tokens=1,

@@ -10,13 +10,16 @@ from estimator.clouds import Instance, find_instance
 from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
-from estimator.hardware import find_part, find_parts
+from estimator.hardware import Part, find_part, find_parts
 from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
+from estimator.reference.file import shipped_reference
+from estimator.reference.machine import machine_of_part
+from estimator.reference.speed import Calibration, Published
 from estimator.specs import Hardware, Host
 
 
-def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | None, Prices]:
+def hardware_and_prices(options: Namespace) -> tuple[Hardware, Calibration | None, Prices]:
     """The machine that is meant, and its prices: with `--instance` its rent, unless `--usd-per-hour` states another.
 
     Raises EstimatorError.
@@ -25,8 +28,8 @@ def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | No
     return hardware, fitted, _prices(options, None if options.instance is None else find_instance(options.instance))
 
 
-def hardware_meant(options: Namespace) -> tuple[Hardware, Coefficients | None]:
-    """This machine with its coefficients, or hardware of the catalogue, for which there are none.
+def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
+    """This machine with its coefficients, or hardware of the catalogue with the shipped reference.
 
     Raises EstimatorError.
     """
@@ -49,7 +52,19 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Coefficients | None]:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
     link = None if options.link is None else rate_per_s(options.link, "B/s")
     host = _host(options, instance)
-    return replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk), None
+    hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
+    return hardware, _published(part, devices, bandwidth, compute)
+
+
+def _published(part: Part, devices: int, bandwidth: float | None, compute: float | None) -> Published:
+    """The reference, asked about `part` with the rates that were stated."""
+    machine = machine_of_part(part)
+    stated = replace(
+        machine,
+        bandwidth_bytes_per_s=bandwidth or machine.bandwidth_bytes_per_s,
+        compute_flop_per_s=compute or machine.compute_flop_per_s,
+    )
+    return Published(shipped_reference(), stated, devices)
 
 
 def coefficients_here(options: Namespace) -> Coefficients | None:

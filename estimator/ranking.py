@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from estimator.answer import Answer, Quantity
 from estimator.catalog import models
-from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
 from estimator.predict import predict
+from estimator.reference.speed import Calibration
 from estimator.specs import Hardware, Model, ModelFile, Workload
 from estimator.tensors import MIXTURES, model_file
 
@@ -34,7 +34,7 @@ class Ranked:
 def ranked_models(
     work: Workload,
     hardware: Hardware,
-    coefficients: Coefficients | None,
+    coefficients: Calibration | None,
     least_tokens_per_s: float,
     quants: Sequence[str] = (),
 ) -> tuple[Ranked, ...]:
@@ -57,7 +57,7 @@ def _best(
     model: Model,
     work: Workload,
     hardware: Hardware,
-    coefficients: Coefficients | None,
+    coefficients: Calibration | None,
     wanted: tuple[float, Sequence[str]],
 ) -> Iterator[Ranked]:
     """The first of the weight types, most bits first, that fits and is fast enough, if there is one."""

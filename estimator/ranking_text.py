@@ -44,6 +44,8 @@ def _notes(rows: Sequence[Ranked], hardware: Hardware) -> Iterator[str]:
     bases = {row.decode_tokens_per_s.basis for row in rows}
     if "theory" in bases:
         yield from wrapped("!", "theory: the fastest that the memory's rate allows; real engines are slower")
+    if "reference" in bases:
+        yield from wrapped("!", "reference: published speeds of other machines; the low end of the interval counts")
     if "calibrated" in bases:
         yield from wrapped("!", "calibrated: the low end of the interval reaches the speed, where there is one")
     for text in assumptions(Workload(1, 1), hardware):

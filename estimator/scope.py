@@ -16,11 +16,16 @@ _NOTABLE_SHARE = 0.1
 
 
 def scope_warnings(
-    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas
+    file: ModelFile,
+    work: Workload,
+    hardware: Hardware,
+    coefficients: Coefficients | None,
+    formulas: Formulas,
+    referenced: bool = False,
 ) -> tuple[str, ...]:
-    """One sentence for each reason to trust the answer less, the gravest first."""
+    """One sentence for each reason to trust the answer less, the gravest first; `referenced`: the reference answers."""
     return (
-        *_basis_warnings(work, hardware, coefficients, formulas),
+        *_basis_warnings(work, hardware, coefficients, formulas, referenced),
         *_split_warnings(file, work, hardware),
         *(() if coefficients is None else _prior_warnings(file, work, coefficients)),
         *(() if coefficients is None else _range_warnings(file, work, coefficients)),
@@ -48,10 +53,12 @@ def unfitted_warning(unfitted: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _basis_warnings(
-    work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas
+    work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas, referenced: bool
 ) -> Iterator[str]:
     if formulas == "textbook":
         yield "textbook formulas: uncalibrated, and known to be wrong (KV cache with all heads, times added up)"
+    elif referenced:
+        yield "from the catalogue: nothing was measured on it here, and its memory is theory"
     elif hardware.catalogued:
         yield (
             "theory only, the fastest that the hardware allows: it comes from the catalogue, nothing was measured on "

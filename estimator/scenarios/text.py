@@ -39,8 +39,8 @@ def _summary(findings: tuple[Finding, ...], strict: bool) -> Iterator[str]:
     if unproven:
         more = "with --strict they count as not met" if not strict else "which --strict does not accept"
         yield from textwrap.wrap(
-            f"met?: {unproven} met by theory only, the fastest that the hardware allows; a real machine is slower: "
-            f"{more}",
+            f"met?: {unproven} met by theory only, the fastest that the hardware allows (a real machine is slower), or "
+            f"by a value without an interval: {more}",
             WIDTH,
         )
 

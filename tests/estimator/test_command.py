@@ -115,11 +115,14 @@ def test_the_catalogues_go_to_json(tmp_path: Path) -> None:
     assert (row["usd_per_hour"], row["part"]) == (3.06, "NVIDIA Tesla V100 SXM2 16GB")
 
 
-def test_hardware_of_the_catalogue_is_predicted_by_its_name_without_coefficients(tmp_path: Path) -> None:
+def test_hardware_of_the_catalogue_is_predicted_by_its_name_with_the_reference_and_no_coefficients(
+    tmp_path: Path,
+) -> None:
     write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
     answer = json.loads(run(tmp_path, "predict", "--hardware", "rtx-4090", "--json").stdout)
     assert answer["hardware"]["name"] == "NVIDIA GeForce RTX 4090"
-    assert (answer["calibration"], answer["speed"]["time_per_token_s"]["basis"]) == (None, "theory")
+    assert answer["speed"]["time_per_token_s"]["basis"] == "reference"
+    assert answer["calibration"].startswith("the reference fit to published llama.cpp speeds of 45 machines with CUDA")
     assert answer["cost"] == {}
 
 
