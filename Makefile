@@ -49,6 +49,7 @@ generated: setup
 # The shipped prior, from the stored campaign.
 reference: setup
 	$(BIN)/python -m calibration fit results/reference --no-prior --output estimator/data/reference_cpu.json
+	$(BIN)/python -m calibration api-reference
 
 # Figures for people; run on a quiet machine.
 bench: setup

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from calibration.api.requests import API_BACKENDS
 from calibration.observations import Build as Build  # noqa: PLC0414 - read from here
 from calibration.observations import Dataset as Dataset  # noqa: PLC0414
 from calibration.observations import MemoryObservation as MemoryObservation  # noqa: PLC0414
@@ -92,6 +93,8 @@ def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build 
 
 def _take(found: _Found, record: Record, subject: Subject, build: Build) -> None:
     where = f"{subject.model_name} in {record.header.run_id}"
+    if subject.backend in API_BACKENDS:
+        return  # fitted by the terms of an API, in calibration.api
     if subject.backend not in _FITTED:
         found.left_out.append(f"{where}: {subject.backend} is measured but not fitted yet")
         return
