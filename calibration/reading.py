@@ -19,7 +19,7 @@ from harness.record import Record
 
 @dataclass(frozen=True, slots=True)
 class BehindApis:
-    """Runs that hold a model behind an API, whether there is nothing else, and a sentence on each unreadable journal."""
+    """Runs that hold a model behind an API, whether they hold nothing else, a sentence on each unreadable journal."""
 
     records: tuple[Record, ...]
     alone: bool
