@@ -19,7 +19,6 @@ pytestmark = pytest.mark.slow
 def test_the_prices_of_a_random_law_come_back_within_two_percent(tmp_path: Path) -> None:
     found = laws.served(7, tmp_path)
     assert found.off == pytest.approx(dict.fromkeys(PRICES, 0.0), abs=0.02)
-    assert max(found.left_out.values()) < 0.03
 
 
 def test_about_nine_in_ten_cells_of_unseen_models_are_in_their_interval(tmp_path: Path) -> None:
