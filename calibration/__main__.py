@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,29 +47,29 @@ def fit(
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
     from calibration.api.fitting import fit_api
-    from calibration.fitting import fit as fit_engines
+    from calibration.fitting import fit as fit_paths
     from calibration.fitting import reference
-    from calibration.reading import read_api_runs
+    from calibration.reading import read_behind_apis
     from calibration.report import show_fit
     from estimator.coefficients import write_coefficients
 
     paths = results or [DEFAULT_RESULTS]
-    records, unreadable, only_apis = read_api_runs(paths)
-    apis = fit_api(records) if records else None
+    behind = read_behind_apis(paths)
+    apis = fit_api(behind.records)
     wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
-    if apis is not None and only_apis:
+    if apis is not None and behind.alone:
         if not wrote:
             raise NothingToFit(
                 f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
             )
-        _left_out(unreadable)
+        _left_out(behind.unreadable)
         return
     try:
-        fitted = fit_engines(paths, reference() if prior else None, include_noisy)
+        fitted = fit_paths(paths, reference() if prior else None, include_noisy)
     except NothingToFit as error:
         if not wrote:
             raise
-        _left_out([*unreadable, f"every engine: {error}"])
+        _left_out([*behind.unreadable, f"every engine: {error}"])
         return
     show_fit(OUT, fitted)
     try:
@@ -94,7 +95,7 @@ def _wrote_api(fitted: ApiFit, output: Path) -> bool:
     return True
 
 
-def _left_out(reasons: list[str]) -> None:
+def _left_out(reasons: Sequence[str]) -> None:
     for reason in reasons:
         OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 

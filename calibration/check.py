@@ -55,7 +55,7 @@ def check(
     BadResults."""
     everything, left_out = read_dataset(paths, include_noisy, seen=fitted.evidence.runs)
     if not everything.probes:
-        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request"
+        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request of an engine"
         raise NothingToCheck(f"nothing to judge: {why}; measure again")
     data, others = matching(everything, fitted, anyway)
     build = next(iter(data.probes))

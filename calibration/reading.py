@@ -18,8 +18,17 @@ from harness.record import Record
 
 
 @dataclass(frozen=True, slots=True)
+class BehindApis:
+    """Runs that hold a model behind an API, whether they hold nothing else, a sentence on each unreadable journal."""
+
+    records: tuple[Record, ...]
+    alone: bool
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
-    """A journal: its run, when that started, and which builds it measured."""
+    """A journal: its run, when that started, and which builds of engines it measured."""
 
     path: Path
     run_id: str
@@ -52,19 +61,14 @@ def read_dataset(
     return _joined(parts), [*unused, *broken]
 
 
-def read_api_runs(paths: list[Path]) -> tuple[list[Record], list[str], bool]:
-    """The runs that measured models behind an API, a sentence on each unreadable journal, and whether these are all.
-
-    Raises BadResults where no journal can be read.
-    """
+def read_behind_apis(paths: list[Path]) -> BehindApis:
+    """The records that `calibration.api` fits; journals of engines alone are passed over by their heads."""
     unreadable: list[str] = []
-    heads = [head for path in find_journals(paths) if (head := tried(path, paths, unreadable, read_heads)) is not None]
-    if not heads:
-        raise BadResults(f"no run can be read: {unreadable[0]}")
-    behind = [[subject.backend in API_BACKENDS for subject in head.subjects] for head in heads]
-    chosen = (Path(head.path) for head, apis in zip(heads, behind, strict=True) if any(apis))
-    records = [record for path in chosen if (record := tried(path, paths, unreadable)) is not None]
-    return records, unreadable, bool(records) and all(map(all, behind))
+    heads = [head for path in find_journals(paths) if (head := tried(path, paths, unreadable, read_heads))]
+    remote = [[subject.backend in API_BACKENDS for subject in head.subjects] for head in heads]
+    wanted = [Path(head.path) for head, told in zip(heads, remote, strict=True) if any(told)]
+    records = tuple(record for path in wanted if (record := tried(path, paths, unreadable)))
+    return BehindApis(records, all(all(told) for told in remote), tuple(unreadable))
 
 
 def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
@@ -87,7 +91,7 @@ def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
 
 def _place(head: Record) -> _Place:
     host = head.header.host
-    builds = dict.fromkeys(build_of(host, subject) for subject in head.subjects)
+    builds = dict.fromkeys(build_of(host, s) for s in head.subjects if s.backend not in API_BACKENDS)
     return _Place(Path(head.path), head.header.run_id, head.header.started_at, tuple(builds))
 
 

@@ -51,11 +51,11 @@ class Found:
     left_out: dict[str, float]
 
 
-def served(seed: int, folder: Path, repeats: int = 3) -> Found:
+def served(seed: int, folder: Path, repeats: int = 3, *, include_noisy: bool = True) -> Found:
     """Law number `seed` measured by the harness on engines that obey it."""
     prices = random_prices(seed)
     records = measured(folder, {name: law_of(name, prices) for name in MODELS}, repeats)
-    seen = dataset(records, include_noisy=True).observations
+    seen = dataset(records, include_noisy).observations
     fitted = fit_speed(seen).seconds_per_unit
     residuals = speed_residuals(seen, None)
     errors = {phase: held_out(residuals[phase]) for phase in residuals}
