@@ -49,6 +49,7 @@ generated: setup
 # The shipped prior, from the stored campaign; the reference for other hardware, from published measurements.
 reference: setup reference-published
 	$(BIN)/python -m calibration fit results/reference --no-prior --output estimator/data/reference_cpu.json
+	$(BIN)/python -m calibration api-reference
 
 reference-published: setup
 	$(BIN)/python -m calibration reference $(ARGS)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from calibration.errors import CalibrationError
+from calibration.errors import CalibrationError, NothingToFit
 from estimator.errors import EstimatorError
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from calibration.api.fitting import ApiFit
+    from harness.record import Record
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -22,6 +26,7 @@ DEFAULT_RESULTS = Path("results/local")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
 PUBLISHED = Path("results/reference/published")
 REFERENCE_OUTPUT = Path("estimator/data/reference_published.json")
+PUBLISHED_API = Path("results/reference/api")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
 
@@ -34,23 +39,81 @@ def calibration(debug: Annotated[bool, typer.Option(help="Show the traceback of 
 @app.command()
 def fit(
     results: Paths = None,
-    output: Annotated[Path, typer.Option(help="The coefficient file to write.")] = DEFAULT_OUTPUT,
+    output: Annotated[
+        Path, typer.Option(help="The coefficient file to write; api.json is beside it.")
+    ] = DEFAULT_OUTPUT,
     include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
-    """Fit the physical terms to stored runs and write one coefficient file."""
-    from calibration.fitting import fit as fit_paths
-    from calibration.fitting import reference
+    """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
+    from calibration.api.fitting import fit_api
+    from calibration.fitting import fit_records, reference
     from calibration.report import show_fit
     from estimator.coefficients import write_coefficients
+    from harness.journal import read_records
 
-    fitted = fit_paths(results or [DEFAULT_RESULTS], reference() if prior else None, include_noisy)
+    records, unreadable = read_records(results or [DEFAULT_RESULTS])
+    apis = fit_api(records)
+    wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
+    if apis is not None and _all_behind_apis(records):
+        if not wrote:
+            raise NothingToFit(
+                f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
+            )
+        _left_out(unreadable)
+        return
+    try:
+        fitted = fit_records(records, unreadable, reference() if prior else None, include_noisy)
+    except NothingToFit as error:
+        if not wrote:
+            raise
+        _left_out([*unreadable, f"every engine: {error}"])
+        return
     show_fit(OUT, fitted)
     try:
         write_coefficients(output, fitted.coefficients)
     except OSError as error:
         raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
     OUT.print(f"coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _wrote_api(fitted: ApiFit, output: Path) -> bool:
+    """Shows and writes the fit of APIs; whether there was one."""
+    from calibration.api.report import show_api
+    from estimator.api.file import write_api
+
+    show_api(OUT, fitted)
+    if fitted.coefficients is None:
+        return False
+    try:
+        write_api(output, fitted.coefficients)
+    except OSError as error:
+        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    OUT.print(f"API coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def _left_out(reasons: list[str]) -> None:
+    for reason in reasons:
+        OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _all_behind_apis(records: list[Record]) -> bool:
+    from calibration.api.requests import API_BACKENDS
+
+    return all(subject.backend in API_BACKENDS for record in records for subject in record.subjects)
+
+
+@app.command("api-reference")
+def api_reference(
+    published: Annotated[Path, typer.Argument(help="The folder of published requests.")] = PUBLISHED_API,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("estimator/data/reference_api.json"),
+) -> None:
+    """Fit the shipped reference of hosted APIs to published requests, byte for byte the same each time."""
+    from calibration.api.fitting import ApiFit
+    from calibration.api.published import published as fit_published
+
+    _wrote_api(ApiFit(fit_published(published), ()), output)
 
 
 @app.command()

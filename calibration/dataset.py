@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from calibration.api.requests import API_BACKENDS
 from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
@@ -138,6 +139,8 @@ def dataset(records: Iterable[Record], include_noisy: bool = False) -> Dataset:
     listed = sorted(records, key=lambda record: record.header.started_at)
     for record in listed:
         for subject in record.subjects:
+            if subject.backend in API_BACKENDS:
+                continue  # fitted by the terms of an API, in calibration.api
             if subject.backend not in _FITTED:
                 left_out.append(
                     f"{subject.model_name} in {record.header.run_id}: {subject.backend} is measured but not fitted yet"

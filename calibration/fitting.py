@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from estimator.coefficients import (
     speed_coefficient,
 )
 from harness.journal import read_records
+from harness.record import Record
 
 REFERENCE = Path(__file__).parent.parent / "estimator" / "data" / "reference_cpu.json"
 
@@ -46,7 +47,13 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
-    records, unreadable = read_records(paths)
+    return fit_records(*read_records(paths), prior, include_noisy)
+
+
+def fit_records(
+    records: Sequence[Record], unreadable: Sequence[str], prior: Coefficients | None, include_noisy: bool = False
+) -> Fitted:
+    """The fit of the newest build in `records`. Raises NothingToFit with the reasons."""
     everything = dataset(records, include_noisy)
     build = everything.newest
     if build is None:

@@ -1,11 +1,12 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
 Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
-2 a question or usage that makes no sense · 3 a model, weight type, KV type, hardware or instance that nobody knows ·
-4 a file that cannot be read · 6 no Ollama server.
+2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
+knows · 4 a file that cannot be read · 6 no Ollama server.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
-low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
+low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the fields of
+estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print
 lists of the fields of estimator.hardware.Part and estimator.clouds.Instance; `cost --json` and `cheapest --json` the
 fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
 
@@ -26,7 +27,7 @@ from estimator.asked import answer_to
 from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
 from estimator.naming import model_file_named
-from estimator.options import parser
+from estimator.options import parser, require_one_question
 from estimator.plain import to_plain
 from estimator.question import hardware_meant
 from estimator.scope import memory_warnings
@@ -51,6 +52,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _models_text(options: Namespace) -> str:
+    if options.api:
+        from estimator.api.file import known_entries
+        from estimator.api.text import api_list_text
+
+        return api_list_text(known_entries(None)) + "\n"
     if options.min_speed is not None:
         return _ranking_text(options)
     if options.hardware or options.instance:
@@ -71,6 +77,19 @@ def _ranking_text(options: Namespace) -> str:
     if options.json:
         return json.dumps(to_plain(rows), indent=2) + "\n"
     return ranking_text.ranking_text(rows, hardware, options.min_speed) + "\n"
+
+
+def _api_text(options: Namespace) -> str:
+    from estimator.api.answer import ApiQuestion, answer
+    from estimator.api.file import known_entries
+    from estimator.api.naming import find_entry
+    from estimator.api.text import api_answer_text
+
+    question = ApiQuestion(
+        options.api, options.prompt_tokens, options.output_tokens, options.price_in, options.price_out
+    )
+    found = answer(find_entry(known_entries(options.coefficients), options.api, options.provider), question)
+    return (json.dumps(to_plain(found), indent=2) if options.json else api_answer_text(found)) + "\n"
 
 
 def _hardware_text(options: Namespace) -> str:
@@ -100,6 +119,9 @@ def _scenarios_text(options: Namespace) -> tuple[str, int]:
 
 
 def _prediction_text(options: Namespace) -> str:
+    require_one_question(options)
+    if options.api is not None:
+        return _api_text(options)
     answer = answer_to(options)
     return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
 

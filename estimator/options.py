@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, BooleanOptionalAction
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,8 +48,10 @@ def parser() -> ArgumentParser:
     cheapest = commands.add_parser("cheapest", help="the cheapest machine or API that keeps limits at a load")
     for command in (models, hardware, clouds, predict, sweep, check, fit, cost, cheapest):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    models.add_argument("--api", action="store_true", help="models behind an API whose latency is known")
     _add_question(predict)
     _add_circumstances(predict)
+    _add_api(predict)
     _add_axes(sweep)
     _add_model(fit)
     fit.add_argument("--context", type=int, metavar="N", help="context of each request (8192, or the model's if less)")
@@ -111,9 +113,38 @@ def _add_machine(command: ArgumentParser) -> None:
     command.add_argument("--link", metavar="RATE", help="between host and each GPU, such as 25GB/s")
     command.add_argument("--disk", metavar="RATE", help="rate of the disk that the model is read from, such as 2GB/s")
     command.add_argument(
-        "--coefficients", type=Path, metavar="FILE", help="else results/coefficients.json, else theory only"
+        "--coefficients", type=Path, metavar="FILE", help="else results/coefficients.json (api.json with --api)"
     )
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+# What a model behind an API is not asked.
+_OF_ENGINES = (
+    "model", "quant", "depth", "concurrency", "context", "kv_type", "flash_attention", "hardware", "instance",
+    "memory", "bandwidth", "compute", "usd_per_hour", "utilisation", "watts", "usd_per_kwh", "formulas",
+)  # fmt: skip
+
+
+def _add_api(command: ArgumentParser) -> None:
+    group = command.add_argument_group("a model behind an API")
+    group.add_argument("--api", metavar="MODEL", help="its name; `models --api` lists what is known")
+    group.add_argument("--provider", metavar="NAME", help="who serves it; local: this machine")
+    group.add_argument("--price-in", type=float, metavar="USD", help="per million prompt tokens")
+    group.add_argument("--price-out", type=float, metavar="USD", help="per million output tokens")
+
+
+def require_one_question(options: Namespace) -> None:
+    """Raises EstimatorError where options of engines and of APIs are mixed."""
+    whole = parser()
+    given = whole.parse_args(["predict"])
+    if options.api is None:
+        mixed = [name for name in ("provider", "price_in", "price_out") if getattr(options, name) is not None]
+        reason = "is of models behind an API: name one with --api"
+    else:
+        mixed = [name for name in _OF_ENGINES if getattr(options, name) != getattr(given, name)]
+        reason = "is of models on a machine of yours: leave it out with --api"
+    if mixed:
+        raise EstimatorError(f"--{mixed[0].replace('_', '-')} {reason}")
 
 
 def _add_axes(command: ArgumentParser) -> None:

@@ -13,6 +13,8 @@ from estimator.tensors import model_file
 from estimator.theory.weights import active_parameters
 
 WIDTH = 80
+_LABEL_WIDTH = 23
+_INTERVAL_WIDTH = 23
 _GIB = 2**30
 _MIB = 2**20
 LABELS = {
@@ -138,7 +140,11 @@ def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str])
 
 
 def _row(label: str, theory: str, calibrated: str, interval: str, basis: str) -> str:
-    return f"{label:<23} {theory:>10} {calibrated:>10} {interval:>23} {basis:<10}".rstrip()
+    if len(interval) > _INTERVAL_WIDTH:
+        interval = interval.replace(" .. ", "..")
+    widths = ((theory, 10), (calibrated, 10), (interval, _INTERVAL_WIDTH))
+    label_width = _LABEL_WIDTH - sum(max(0, len(text) - width) for text, width in widths)
+    return f"{label:<{label_width}} {theory:>10} {calibrated:>10} {interval:>{_INTERVAL_WIDTH}} {basis:<10}".rstrip()
 
 
 def _rates(bandwidth: float | None, compute: float | None) -> Iterator[str]:

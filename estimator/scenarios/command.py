@@ -8,7 +8,8 @@ from pathlib import Path
 
 from estimator.answer import Answer
 from estimator.asked import answer_to
-from estimator.options import parser
+from estimator.errors import EstimatorError
+from estimator.options import parser, require_one_question
 from estimator.plain import to_plain
 from estimator.scenarios.check import checked
 from estimator.scenarios.file import read_scenarios
@@ -26,4 +27,8 @@ def scenarios_text(options: Namespace) -> tuple[str, int]:
 
 
 def _answer(arguments: tuple[str, ...]) -> Answer:
-    return answer_to(parser().parse_args(["predict", *arguments]))
+    options = parser().parse_args(["predict", *arguments])
+    require_one_question(options)
+    if options.api is not None:
+        raise EstimatorError("a model behind an API has no limits here yet: ask `estimator predict --api` for it")
+    return answer_to(options)

@@ -27,6 +27,19 @@ def usd_per_month(usd_per_hour: float) -> float:
     return usd_per_hour * HOURS_PER_MONTH
 
 
+def api_usd(
+    prompt_tokens: int,
+    output_tokens: int,
+    usd_per_prompt_token: float,
+    usd_per_output_token: float,
+    cached_tokens: int = 0,
+    usd_per_cached_token: float = 0.0,
+) -> float:
+    """(prompt - cached) x p_in + cached x p_cached + output x p_out; output includes reasoning tokens."""
+    fresh_usd = (prompt_tokens - cached_tokens) * usd_per_prompt_token
+    return fresh_usd + cached_tokens * usd_per_cached_token + output_tokens * usd_per_output_token
+
+
 def electricity_usd(power_w: float, busy_s: float, usd_per_kwh: float) -> float:
     """power x seconds / 3.6e6 J per kWh x $/kWh. Measured joules are better where there are any."""
     return power_w * busy_s / _JOULES_PER_KWH * usd_per_kwh

@@ -123,6 +123,12 @@ def test_the_end_of_the_interval_that_is_worse_is_judged(
         ('[[scenario]]\nname = "a"\nfits = "yes"\nmodle = "x"', 2, "scenario 'a': unrecognized arguments: --modle=x"),
         ('[[scenario]]\nname = "a"\nfits = "yes"\nmodel = ["x"]', 4, "model must be a text or a number"),
         ('[[scenario]]\nname = "a"\nfits = "yes"\nmodel = "nope"', 3, "scenario 'a': unknown model 'nope'"),
+        (
+            '[[scenario]]\nname = "a"\nmax.ttft_s = 2\napi = "gpt-4-turbo"',
+            2,
+            "scenario 'a': a model behind an API has no",
+        ),
+        ('[[scenario]]\nname = "a"\nmax.ttft_s = 2\nprice_in = 3', 2, "--price-in is of models behind an API"),
         ('[[scenario]]\nname = "a"\nfits = "yes"\n[[scenario]]\nname = "a"\nfits = "yes"', 4, "two scenarios"),
     ],
 )
