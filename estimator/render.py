@@ -142,7 +142,8 @@ def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str])
 def _row(label: str, theory: str, calibrated: str, interval: str, basis: str) -> str:
     if len(interval) > _INTERVAL_WIDTH:
         interval = interval.replace(" .. ", "..")
-    label_width = _LABEL_WIDTH - max(0, len(interval) - _INTERVAL_WIDTH)
+    widths = ((theory, 10), (calibrated, 10), (interval, _INTERVAL_WIDTH))
+    label_width = _LABEL_WIDTH - sum(max(0, len(text) - width) for text, width in widths)
     return f"{label:<{label_width}} {theory:>10} {calibrated:>10} {interval:>{_INTERVAL_WIDTH}} {basis:<10}".rstrip()
 
 

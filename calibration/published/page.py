@@ -36,8 +36,8 @@ def _facts(found: Built) -> str:
     reference = found.reference
     machines = ", ".join(f"{len(names)} with {back_end}" for back_end, names in reference.machines.items())
     return (
-        f"{reference.rows:,} published rows; machines: {machines}. Every figure in the charts is of machines "
-        "that neither the fit, nor the choice of its settings, nor the intervals had seen."
+        f"{reference.rows:,} published rows; machines: {machines}. Every figure in the charts is of machines that "
+        "neither the fit, nor the choice of its settings, nor the intervals had seen."
     )
 
 
