@@ -154,7 +154,8 @@ def test_a_run_that_was_killed_resumes_as_a_new_sitting_and_counts_nothing_twice
     after = measure(tmp_path)
     assert [s.subject_id for s in after.subjects] == ["0.0", "0.1"]
     assert {row.requests for row in rows(after)} == {3}
-    assert {o.requests for o in dataset([after]).observations} == {3}
+    # Whatever else the machine was doing: noise is not what is asked here.
+    assert {o.requests for o in dataset([after], include_noisy=True).observations} == {3}
 
 
 def test_resuming_a_finished_run_measures_nothing(tmp_path: Path) -> None:
