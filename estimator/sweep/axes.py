@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from estimator import catalog
-from estimator.clouds import find_instance, instances_about
+from estimator.clouds import Instance, find_instance, instances_about
 from estimator.coefficients import find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError, UnknownName
@@ -51,7 +51,7 @@ def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
             _counts(options.prompt_tokens, "--prompt-tokens"),
             _counts(options.output_tokens, "--output-tokens"),
             _counts(options.depth, "--depth", least=0),
-            _counts(options.context, "--context") if options.context else [None],
+            [None] if options.context is None else _counts(options.context, "--context"),
             _counts(options.concurrency, "--concurrency"),
             _kv_types(options.kv_type),
         )
@@ -74,6 +74,14 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def _named(text: str, option: str) -> list[str]:
+    """The words of a list that was given. Raises EstimatorError where there are none: nothing is not "the usual"."""
+    found = words(text)
+    if not found:
+        raise EstimatorError(f"{option} is empty: name some, or {ALL}")
+    return found
+
+
 def _counts(text: str, option: str, least: int = 1) -> list[int]:
     try:
         found = [int(word) for word in words(text)]
@@ -93,27 +101,34 @@ def _kv_types(text: str) -> list[str]:
 
 
 def _files(options: Namespace, ollama_host: str) -> tuple[ModelFile, ...]:
-    models = [model.name for model in catalog.models()] if options.model == ALL else words(options.model)
-    quants: Sequence[str | None] = list(MIXTURES) if options.quant == ALL else words(options.quant or "") or [None]
-    if not models:
-        raise EstimatorError("--model is empty: name models, or all")
+    models = [model.name for model in catalog.models()] if options.model == ALL else _named(options.model, "--model")
+    quants: Sequence[str | None] = [None]
+    if options.quant is not None:
+        quants = list(MIXTURES) if options.quant == ALL else _named(options.quant, "--quant")
     return tuple(model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
 
 
 def _hardware(options: Namespace) -> tuple[Hardware, ...]:
     """What --hardware and --instance name, in that order; this machine where neither does."""
-    if (options.hardware or options.instance) and (options.bandwidth or options.compute):
+    if options.hardware is None and options.instance is None:
+        return (_this_machine(options),)
+    if options.bandwidth or options.compute:
         raise EstimatorError("--bandwidth and --compute are this machine's: leave out --hardware and --instance")
-    named = [] if options.hardware is None else words(options.hardware)
+    found: list[Hardware] = []
     if options.hardware == ALL:
         found = [catalogued_hardware(part) for part in parts()]
-    else:
-        found = [catalogued_hardware(*find_parts(name)) for name in named]
-    instances = instances_about(None) if options.instance == ALL else map(find_instance, words(options.instance or ""))
-    for instance in instances:
+    elif options.hardware is not None:
+        found = [catalogued_hardware(*find_parts(name)) for name in _named(options.hardware, "--hardware")]
+    for instance in _instances(options.instance):
         gpus = catalogued_hardware(find_part(instance.part), instance.gpus)
         found.append(replace(gpus, name=f"{instance.provider} {instance.name}", host=host_of(instance)))
-    return tuple(found) or (_this_machine(options),)
+    return tuple(found)
+
+
+def _instances(text: str | None) -> Sequence[Instance]:
+    if text is None:
+        return ()
+    return instances_about(None) if text == ALL else [find_instance(name) for name in _named(text, "--instance")]
 
 
 def _this_machine(options: Namespace) -> Hardware:
