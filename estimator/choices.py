@@ -12,7 +12,7 @@ from typing import Literal
 
 from estimator.answer import Quantity, Verdict
 from estimator.coefficients import Coefficients
-from estimator.needs import check, memory_and_verdict
+from estimator.needs import MOST_CONCURRENCY, check, memory_and_verdict
 from estimator.shapes import ARCHITECTURES
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.tensors import MIXTURES, model_file
@@ -20,7 +20,6 @@ from estimator.theory.kv_cache import KV_TYPES
 from estimator.theory.memory import shares_of_devices
 
 Fit = Literal["yes", "yes with settings", "no", "unknown"]
-MOST_CONCURRENCY = 2**16
 # Below this much context a model is of little use: no setting proposes less, unless less was asked for.
 LEAST_CONTEXT_TOKENS = 1024
 

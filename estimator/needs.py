@@ -17,6 +17,9 @@ from estimator.theory.split import host_share_bytes, offloaded_layers
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
 
 Memory = dict[str, Quantity]
+# Ten times the longest context that any model was trained for; far beyond, somebody has mistyped.
+MOST_TOKENS = 100_000_000
+MOST_CONCURRENCY = 2**16
 
 
 def memory_and_verdict(
@@ -38,6 +41,12 @@ def check(work: Workload, hardware: Hardware) -> None:
     least = min(work.prompt_tokens, work.output_tokens, work.concurrency, work.ubatch_tokens)
     if least < 1 or work.depth_tokens < 0:
         raise EstimatorError("prompt, output, concurrency and micro-batch must be at least 1, and depth at least 0")
+    longest = max(work.longest_tokens, work.context_tokens or 0)
+    if longest > MOST_TOKENS or work.concurrency > MOST_CONCURRENCY:
+        raise EstimatorError(
+            f"{longest:,} tokens for each of {work.concurrency:,} requests: at most {MOST_TOKENS:,} and "
+            f"{MOST_CONCURRENCY:,} can be asked for"
+        )
     if work.context_tokens is not None and work.context_tokens < work.longest_tokens:
         raise EstimatorError(
             f"a context of {work.context_tokens} tokens cannot hold depth + prompt + output = {work.longest_tokens}: "
