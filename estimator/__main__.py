@@ -27,7 +27,7 @@ from estimator.asked import answer_to
 from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
 from estimator.naming import model_file_named
-from estimator.options import parser, require_one_question
+from estimator.options import parser, require_one_list, require_one_question
 from estimator.plain import to_plain
 from estimator.question import hardware_meant
 from estimator.scope import memory_warnings
@@ -52,15 +52,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _models_text(options: Namespace) -> str:
+    require_one_list(options)
     if options.api:
         from estimator.api.file import known_entries
         from estimator.api.text import api_list_text
 
-        return api_list_text(known_entries(None)) + "\n"
+        entries = known_entries(options.coefficients)
+        return (json.dumps(to_plain(entries), indent=2) if options.json else api_list_text(entries)) + "\n"
     if options.min_speed is not None:
         return _ranking_text(options)
-    if options.hardware or options.instance:
-        raise EstimatorError("the catalogue is the same on all hardware: add --min-speed N for what runs there")
     found = catalog.models()
     return (json.dumps(to_plain(found), indent=2) if options.json else render.models_text(found)) + "\n"
 

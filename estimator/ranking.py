@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from estimator.answer import Answer, Quantity
 from estimator.catalog import models
 from estimator.errors import EstimatorError
+from estimator.needs import check
 from estimator.predict import predict
 from estimator.reference.speed import Calibration
 from estimator.specs import Hardware, Model, ModelFile, Workload
@@ -43,7 +45,8 @@ def ranked_models(
     The low end of the interval counts where there is one, else the value. A model whose own context is shorter than
     `work.context_tokens` is asked with its own. Raises EstimatorError where no speed can be known.
     """
-    if not least_tokens_per_s >= 0:
+    check(work, hardware)
+    if not 0 <= least_tokens_per_s < math.inf:
         raise EstimatorError("the least speed must be at least 0 tokens per second")
     if coefficients is None and hardware.bandwidth_bytes_per_s is None:
         raise EstimatorError("no speed can be told: state --bandwidth 25GB/s, measure and fit, or name --hardware")

@@ -174,6 +174,8 @@ def test_a_model_of_several_providers_wants_one_named() -> None:
         (("--api", "llama2:13b", "--provider", "anyscal"), 3, "did you mean anyscale?"),
         (("--api", "gpt-4-turbo", "--quant", "q4_0"), 2, "--quant is of models on a machine of yours"),
         (("--api", "gpt-4-turbo", "--concurrency", "8"), 2, "--concurrency is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--gpu-layers", "8"), 2, "--gpu-layers is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--link", "1GB/s"), 2, "--link is of models on a machine of yours"),
         (("--price-in", "3"), 2, "--price-in is of models behind an API"),
         (("--api", "gpt-4-turbo", "--price-in", "3"), 2, "give --price-in and --price-out"),
         (("--api", "gpt-4-turbo", "--coefficients", "nowhere.json"), 4, "cannot read API coefficients"),
@@ -199,6 +201,8 @@ def test_the_answer_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["end_to_end_s"]["p99"] is None
     assert main(["models", "--api"]) == 0
     assert "llama2:13b" in capsys.readouterr().out
+    assert main(["models", "--api", "--json"]) == 0
+    assert {"openai", "anyscale"} <= {entry["provider"] for entry in json.loads(capsys.readouterr().out)}
 
 
 @pytest.mark.parametrize(

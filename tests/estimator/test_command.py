@@ -285,6 +285,12 @@ def test_models_are_ranked_by_what_runs(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         (("models", "--hardware", "RTX 3090"), "--min-speed"),
+        (("models", "--rank", "speed"), "--rank is of what runs on a machine at a speed: add --min-speed"),
+        (("models", "--api", "--min-speed", "5"), "--min-speed is of models of your own: leave out --api"),
+        (("models", "--min-speed", "5", "--hardware", "T4", "--context", "0"), "cannot hold"),
+        (("models", "--min-speed", "inf", "--hardware", "T4"), "at least 0"),
+        (("predict", "--hardware", "M1", "--link", "5GB/s"), "go with a GPU: Apple M1 (7-core GPU) has one"),
+        (("predict", "--hardware", "EPYC 7763", "--host-memory", "5GiB"), "go with a GPU"),
         (("models", "--min-speed", "3"), "--bandwidth"),
         (("fit", "--gpu-layers", "3"), "GPU with memory of its own"),
         (("fit", "--host-memory", "64GiB"), "go with a GPU"),
