@@ -36,15 +36,6 @@ def attention_flop(model: Model, batch_tokens: int, past_tokens: int) -> int:
     return 2 * model.heads * sum(attention_lengths(model)) * attended_cells(model, batch_tokens, past_tokens)
 
 
-def prefill_flop(file: ModelFile, work: Workload) -> int:
-    """FLOP of one prompt: 2·N_matrix·T + 2·N_head (last token only) + attention over depth and prompt."""
-    return (
-        matrix_flop_per_token(file) * work.prompt_tokens
-        + head_flop_per_token(file)
-        + attention_flop(file.model, work.prompt_tokens, work.depth_tokens)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One micro-batch of a prefill, as far as the model's shape decides it (not its weight types).
@@ -70,7 +61,8 @@ def prefill_passes(model: Model, prompt_tokens: int, depth_tokens: int, ubatch_t
 def prefill_time_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float, compute_flop_per_s: float) -> float:
     """Σ over micro-batches: max(FLOP / compute, bytes / bandwidth), in seconds, for one prompt.
 
-    bytes of a micro-batch = matrices and touched experts + KV cache up to its end; the head once, with the last.
+    FLOP   2·N_matrix a token + attention (over depth and prompt), 2·N_head with the last micro-batch
+    bytes  matrices and touched experts + KV cache up to its end; the head once, with the last
     """
     passes = prefill_passes(file.model, work.prompt_tokens, work.depth_tokens, work.ubatch_tokens)
     matrix_flop, head_flop, head_bytes = matrix_flop_per_token(file), head_flop_per_token(file), head_read_bytes(file)

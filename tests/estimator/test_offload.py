@@ -28,6 +28,7 @@ from estimator.theory.split import (
     streamed_bytes,
 )
 from estimator.theory.split_time import exchange_s
+from estimator.theory.weights import bytes_read_per_step
 from tests.estimator.examples import FILE, MODEL, WORK
 
 GIB, MIB = 2**30, 2**20
@@ -173,6 +174,15 @@ def test_split_tensors_are_read_by_all_gpus_at_the_price_of_an_exchange() -> Non
     assert four == pytest.approx((one or 0) / 4 + exchange_s(MISTRAL, 1, 4, 50e9))
     layers = answer(MISTRAL, machine("4x RTX 4090")).speed["time_per_token_s"].value
     assert layers == one
+
+
+def test_each_micro_batch_of_a_prompt_reads_the_weights_of_split_tensors_anew() -> None:
+    # A slow memory bounds all 4 micro-batches: matrices 4 times, the head once, their cache, over 2 x 1 GB/s.
+    hardware = replace(machine("2x RTX 4090", link=50e9), bandwidth_bytes_per_s=1e9)
+    found = answer(MISTRAL, hardware, split="tensor", prompt_tokens=2048).speed["ttft_s"].value
+    head = 32_000 * 4096 * 210 // 256
+    read = 4 * (bytes_read_per_step(MISTRAL) - head) + head + (512 + 1024 + 1536 + 2048) * 128 * 1024
+    assert found == pytest.approx(read / 2e9 + exchange_s(MISTRAL, 2048, 2, 50e9))
 
 
 def test_split_tensors_without_a_known_link_have_no_time() -> None:
