@@ -11,7 +11,6 @@ from estimator.fit import device_verdict, fit_verdict, host_verdict
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.theory import textbook
 from estimator.theory.bounds import bounded_host_need, bounded_need
-from estimator.theory.kv_cache import cells_per_sequence
 from estimator.theory.memory import MemoryNeed, device_need, memory_need, resident_need
 from estimator.theory.split import host_share_bytes, offloaded_layers
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
@@ -131,7 +130,7 @@ def _components(theory: MemoryNeed, need: MemoryNeed | None, anonymous: Interval
 
 def _textbook_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[Memory, Verdict]:
     weights = textbook.model_bytes(file.parameters, textbook.precision_of(file.quant))
-    cache = textbook.kv_bytes(file.model, cells_per_sequence(work), work.concurrency)
+    cache = textbook.cache_bytes(file.model, work, work.context_tokens or work.longest_tokens)
     total = textbook.total_bytes(weights, cache)
     named = {
         "weights_bytes": weights,

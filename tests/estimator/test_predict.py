@@ -186,10 +186,20 @@ def test_prices_that_make_no_sense_are_refused(prices: Prices) -> None:
 def test_the_textbook_answers_with_its_own_formulas_and_a_warning() -> None:
     answer = predict(replace(FILE, quant="Q4_0"), WORK, HARDWARE, coefficients(), formulas="textbook")
     assert answer.memory["weights_bytes"].value == 5e6
-    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 768 * 2
-    assert answer.memory["total_bytes"].value == pytest.approx(1.2 * (5e6 + 2 * 2 * 4 * 64 * 768 * 2))
+    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 641 * 2
+    assert answer.memory["total_bytes"].value == pytest.approx(1.2 * (5e6 + 2 * 2 * 4 * 64 * 641 * 2))
     assert answer.speed["ttft_s"].value == pytest.approx(2 * 1e7 * 512 / 100e9 + 5e6 / 10e9)
     assert answer.warnings[0].startswith("textbook formulas")
+
+
+def test_the_textbook_multiplies_the_cache_and_the_work_with_the_batch_and_knows_other_caches() -> None:
+    work = replace(WORK, concurrency=8, context_tokens=1000, kv_type="Q8_0")
+    answer = predict(replace(FILE, quant="Q4_0"), work, HARDWARE, formulas="textbook")
+    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 1000 * 8 * 1
+    accessed = 5e6 + 2 * 2 * 4 * 64 * 641 * 8 * 1
+    step = 2 * 1e7 * 8 / 100e9 + accessed / 10e9
+    assert answer.speed["time_per_token_s"].value == pytest.approx(step)
+    assert answer.speed["throughput_tokens_per_s"].value == pytest.approx(8 / step)
 
 
 @pytest.mark.parametrize(
