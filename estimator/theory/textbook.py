@@ -82,7 +82,7 @@ def prefill_latency_s(
 
 
 def token_latency_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float, compute_flop_per_s: float) -> float:
-    """local_latency of one output token of each request: 2 x parameters x batch of FLOP, the bytes of model and cache."""
+    """local_latency of an output token of each request: 2 x parameters x batch of FLOP, bytes of model and cache."""
     weights_bytes = model_bytes(file.parameters, precision_of(file.quant))
     accessed_bytes = weights_bytes + cache_bytes(file.model, work, work.longest_tokens)
     flop = 2 * file.parameters * work.concurrency
