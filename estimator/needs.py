@@ -7,13 +7,13 @@ from dataclasses import fields, replace
 from estimator.answer import Formulas, Quantity, Verdict, quantity
 from estimator.coefficients import Coefficients, Interval, MemoryCoefficients, interval_of
 from estimator.errors import EstimatorError
-from estimator.fit import device_verdict, fit_verdict, host_verdict
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.theory import textbook
 from estimator.theory.bounds import bounded_host_need, bounded_need
 from estimator.theory.memory import MemoryNeed, device_need, memory_need, resident_need
 from estimator.theory.split import host_share_bytes, offloaded_layers
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
+from estimator.verdict import device_verdict, fit_verdict, host_verdict
 
 Memory = dict[str, Quantity]
 # Ten times the longest context that any model was trained for; far beyond, somebody has mistyped.

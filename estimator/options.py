@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from estimator.cost_options import add_cheapest_options, add_cost_options
 from estimator.errors import EstimatorError
@@ -131,6 +132,20 @@ def _add_api(command: ArgumentParser) -> None:
     group.add_argument("--provider", metavar="NAME", help="who serves it; local: this machine")
     group.add_argument("--price-in", type=float, metavar="USD", help="per million prompt tokens")
     group.add_argument("--price-out", type=float, metavar="USD", help="per million output tokens")
+
+
+def arguments_of(options: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """{"kv_type": "q8_0", "flash_attention": False} -> --kv-type=q8_0 --no-flash-attention. Raises EstimatorError."""
+    found = []
+    for key, value in options.items():
+        option = "--" + key.replace("_", "-")
+        if not isinstance(value, str | int | float):
+            raise EstimatorError(f"{where}: {key} must be a text or a number, not {value!r}")
+        if isinstance(value, bool):
+            found.append(option if value else f"--no-{option[2:]}")
+        else:
+            found.append(f"{option}={value}")
+    return tuple(found)
 
 
 def require_one_question(options: Namespace) -> None:

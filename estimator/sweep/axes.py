@@ -10,9 +10,9 @@ from itertools import product
 from estimator import catalog
 from estimator.clouds import Instance, find_instance, instances_about
 from estimator.coefficients import find_coefficients
-from estimator.device import catalogued_hardware
+from estimator.device import catalogued_hardware, hardware_named
 from estimator.errors import EstimatorError, UnknownName
-from estimator.hardware import find_part, find_parts, parts
+from estimator.hardware import find_part, parts
 from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
 from estimator.question import host_of
@@ -118,7 +118,7 @@ def _hardware(options: Namespace) -> tuple[Hardware, ...]:
     if options.hardware == ALL:
         found = [catalogued_hardware(part) for part in parts()]
     elif options.hardware is not None:
-        found = [catalogued_hardware(*find_parts(name)) for name in _named(options.hardware, "--hardware")]
+        found = [hardware_named(name) for name in _named(options.hardware, "--hardware")]
     for instance in _instances(options.instance):
         gpus = catalogued_hardware(find_part(instance.part), instance.gpus)
         found.append(replace(gpus, name=f"{instance.provider} {instance.name}", host=host_of(instance)))

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from estimator.catalog import find_model
-from estimator.choices import Question
+from estimator.fits.choices import Question
 from estimator.specs import Hardware, Workload
 from estimator.tensors import model_file
 from estimator.theory import textbook

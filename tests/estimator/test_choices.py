@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.catalog import find_model, models
-from estimator.choices import (
+from estimator.coefficients import Coefficients
+from estimator.device import catalogued_hardware
+from estimator.errors import EstimatorError
+from estimator.fits.choices import (
     Largest,
     Question,
     best_quant,
@@ -18,10 +21,7 @@ from estimator.choices import (
     largest_context_tokens,
     most,
 )
-from estimator.choices_text import fit_text
-from estimator.coefficients import Coefficients
-from estimator.device import catalogued_hardware
-from estimator.errors import EstimatorError
+from estimator.fits.text import fit_text
 from estimator.hardware import find_parts
 from estimator.needs import memory_and_verdict
 from estimator.predict import predict

@@ -13,8 +13,8 @@ from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
 from estimator.hardware import find_part
 from estimator.predict import predict
-from estimator.ranking import Ranked, ranked_models
-from estimator.ranking_text import ranking_text
+from estimator.ranking.ranked import Ranked, ranked_models
+from estimator.ranking.text import ranking_text
 from estimator.specs import Hardware, Workload
 from estimator.tensors import MIXTURES, model_file
 from tests.estimator.examples import PRICES, coefficients

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.choices import FitAnswer, Setting
+from estimator.fits.choices import FitAnswer, Setting
 from estimator.needs import MOST_CONCURRENCY
 from estimator.render import LABELS, size, wrapped
 from estimator.specs import Hardware, Workload
