@@ -130,7 +130,7 @@ def _components(theory: MemoryNeed, need: MemoryNeed | None, anonymous: Interval
 
 def _textbook_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[Memory, Verdict]:
     weights = textbook.model_bytes(file.parameters, textbook.precision_of(file.quant))
-    cache = textbook.cache_bytes(file.model, work, work.context_tokens or work.longest_tokens)
+    cache = textbook.cache_bytes(file.model, work, work.room_tokens)
     total = textbook.total_bytes(weights, cache)
     named = {
         "weights_bytes": weights,

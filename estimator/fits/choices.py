@@ -189,7 +189,7 @@ def _other_cache(question: Question) -> Iterator[Setting]:
 
 def _less_context(question: Question) -> Iterator[Setting]:
     tokens = largest_context_tokens(question)
-    asked = question.work.context_tokens or question.work.longest_tokens
+    asked = question.work.room_tokens
     if min(asked, LEAST_CONTEXT_TOKENS) <= tokens < asked:
         work = replace(question.work, context_tokens=tokens)
         yield _setting(work, question.verdict(context_tokens=tokens))
@@ -209,11 +209,11 @@ def _fewer_layers(question: Question) -> Iterator[Setting]:
 
 
 def _setting(work: Workload, verdict: Verdict) -> Setting:
-    return Setting(work.context_tokens or work.longest_tokens, work.kv_type, work.gpu_layers, (), verdict)
+    return Setting(work.room_tokens, work.kv_type, work.gpu_layers, (), verdict)
 
 
 def _changes(asked: Workload, setting: Setting) -> tuple[str, ...]:
-    context = asked.context_tokens or asked.longest_tokens
+    context = asked.room_tokens
     pairs = (
         ("context", setting.context_tokens != context),
         ("kv_type", setting.kv_type != asked.kv_type),

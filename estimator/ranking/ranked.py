@@ -65,7 +65,7 @@ def _best(
 ) -> Iterator[Ranked]:
     """The first of the weight types, most bits first, that fits and is fast enough, if there is one."""
     least, quants = wanted
-    context = min(work.context_tokens or work.longest_tokens, model.context_tokens)
+    context = min(work.room_tokens, model.context_tokens)
     if context < work.longest_tokens:
         return
     work = replace(work, context_tokens=context)

@@ -15,6 +15,7 @@ from estimator.errors import EstimatorError, UnknownName
 from estimator.hardware import find_part, parts
 from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
+from estimator.needs import MOST_CONCURRENCY, MOST_TOKENS
 from estimator.question import host_of
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.tensors import MIXTURES
@@ -40,7 +41,7 @@ class Axes:
     def works_of(self, file: ModelFile) -> list[int]:
         """Indices of the works that `file`'s model was trained to hold."""
         most = file.model.context_tokens
-        return [index for index, work in enumerate(self.works) if (work.context_tokens or work.longest_tokens) <= most]
+        return [index for index, work in enumerate(self.works) if work.room_tokens <= most]
 
 
 def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
@@ -52,11 +53,11 @@ def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
             _counts(options.output_tokens, "--output-tokens"),
             _counts(options.depth, "--depth", least=0),
             [None] if options.context is None else _counts(options.context, "--context"),
-            _counts(options.concurrency, "--concurrency"),
+            _counts(options.concurrency, "--concurrency", most=MOST_CONCURRENCY),
             _kv_types(options.kv_type),
         )
     ]
-    possible = tuple(work for work in works if (work.context_tokens or work.longest_tokens) >= work.longest_tokens)
+    possible = tuple(work for work in works if work.room_tokens >= work.longest_tokens)
     if not possible:
         longest = min(work.longest_tokens for work in works)
         raise EstimatorError(
@@ -82,13 +83,13 @@ def _named(text: str, option: str) -> list[str]:
     return found
 
 
-def _counts(text: str, option: str, least: int = 1) -> list[int]:
+def _counts(text: str, option: str, least: int = 1, most: int = MOST_TOKENS) -> list[int]:
     try:
         found = [int(word) for word in words(text)]
     except ValueError:
         found = []
-    if not found or min(found) < least or max(found) >= 2**31:
-        raise EstimatorError(f"{option} {text!r}: write whole numbers from {least} on, such as 512,4096")
+    if not found or min(found) < least or max(found) > most:
+        raise EstimatorError(f"{option} {text!r}: write whole numbers from {least} on to {most:,}, such as 512,4096")
     return found
 
 

@@ -164,6 +164,7 @@ def test_a_sweep_of_nothing_that_fits_says_so(capsys: pytest.CaptureFixture[str]
         (["--instance", "x9.huge"], 3, "x9.huge"),
         (["--prompt-tokens", "12,many"], 2, "--prompt-tokens '12,many': write whole numbers from 1 on"),
         (["--prompt-tokens", "-5"], 2, "--prompt-tokens '-5'"),
+        (["--concurrency", "70000"], 2, "--concurrency '70000': write whole numbers from 1 on to 65,536"),
         (["--concurrency", "0"], 2, "--concurrency '0'"),
         (["--depth", "99999999999"], 2, "--depth '99999999999'"),
         (["--kv-type", "q5"], 3, "no KV cache of type 'Q5'"),
