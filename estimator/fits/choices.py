@@ -15,7 +15,7 @@ from estimator.coefficients import Coefficients
 from estimator.needs import MOST_CONCURRENCY, check, memory_and_verdict
 from estimator.shapes import ARCHITECTURES
 from estimator.specs import Hardware, ModelFile, Workload
-from estimator.tensors import MIXTURES, model_file
+from estimator.tensors import mixtures_of, model_file
 from estimator.theory.kv_cache import KV_TYPES
 from estimator.theory.memory import shares_of_devices
 
@@ -144,8 +144,7 @@ def best_quant(question: Question) -> str | None:
     model = question.file.model
     if model.architecture not in ARCHITECTURES:
         return None
-    names = [name for name in MIXTURES if name != "MXFP4_MOE" or model.experts]
-    files = sorted((model_file(model, name) for name in names), key=lambda file: -file.weight_bytes)
+    files = sorted((model_file(model, name) for name in mixtures_of(model)), key=lambda file: -file.weight_bytes)
     return next((file.quant for file in files if replace(question, file=file).verdict().fits == "yes"), None)
 
 

@@ -13,7 +13,7 @@ from estimator.needs import check
 from estimator.predict import predict
 from estimator.reference.speed import Calibration
 from estimator.specs import Hardware, Model, ModelFile, Workload
-from estimator.tensors import MIXTURES, model_file
+from estimator.tensors import mixtures_of, model_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,7 @@ def _best(
 
 
 def _files(model: Model, quants: Sequence[str]) -> Iterator[ModelFile]:
-    names = quants or [name for name in MIXTURES if name != "MXFP4_MOE" or model.experts]
-    by_bits = sorted(names, key=lambda name: -model_file_bits(model, name))
+    by_bits = sorted(quants or mixtures_of(model), key=lambda name: -model_file_bits(model, name))
     return (model_file(model, name) for name in by_bits)
 
 

@@ -18,7 +18,7 @@ from estimator.naming import model_file_named
 from estimator.needs import MOST_CONCURRENCY, MOST_TOKENS
 from estimator.question import host_of
 from estimator.specs import Hardware, ModelFile, Workload
-from estimator.tensors import MIXTURES
+from estimator.tensors import MIXTURES, mixtures_of
 from estimator.theory.kv_cache import KV_TYPES
 
 ALL = "all"
@@ -106,7 +106,8 @@ def _files(options: Namespace, ollama_host: str) -> tuple[ModelFile, ...]:
     quants: Sequence[str | None] = [None]
     if options.quant is not None:
         quants = list(MIXTURES) if options.quant == ALL else _named(options.quant, "--quant")
-    return tuple(model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
+    files = (model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
+    return tuple(file for file in files if options.quant != ALL or file.quant in mixtures_of(file.model))
 
 
 def _hardware(options: Namespace) -> tuple[Hardware, ...]:

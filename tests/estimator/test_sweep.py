@@ -134,7 +134,7 @@ def test_csv_holds_every_row_and_an_empty_field_where_unknown(tmp_path: Path) ->
     path = tmp_path / "sweep.csv"
     assert main(["sweep", "--quant", "all", "--hardware", "T4,L4", "--csv", str(path)]) == 0
     rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
-    assert len(rows) == 2 * len(MIXTURES)
+    assert len(rows) == 2 * (len(MIXTURES) - 1), "a dense model in MXFP4_MOE would be its Q8_0 again"
     assert tuple(rows[0]) == FIELDS
     assert float(rows[0]["ttft_s"]) > 0
     assert list(tmp_path.iterdir()) == [path]
