@@ -149,6 +149,15 @@ def test_all_layers_on_the_host_take_its_whole_time_but_for_nothing() -> None:
     assert none == pytest.approx(time_per_token_s(MISTRAL, Workload(512, 128), 50e9, None), rel=1e-3)
 
 
+def test_each_micro_batch_of_a_prompt_takes_the_hosts_layers_over_the_link() -> None:
+    # 17 layers on the GPU, the head among them: 16 blocks are copied for each of 3 micro-batches of 512, 512 and 76.
+    halves = (answer(MISTRAL, machine("RTX 4090", link=25e9), gpu_layers=g, prompt_tokens=1100) for g in (17, 33))
+    split, whole = (found.speed["ttft_s"].value for found in halves)
+    assert split is not None
+    assert whole is not None
+    assert split - whole == pytest.approx(3 * sum(layer_bytes(MISTRAL, CONTEXT).weights[:16]) / 25e9)
+
+
 def test_without_the_hosts_rate_or_the_link_a_split_has_no_time_and_says_what_to_state() -> None:
     found = answer(MISTRAL, machine("RTX 4090"), gpu_layers=17)
     assert (found.speed["time_per_token_s"].value, found.speed["ttft_s"].value) == (None, None)
