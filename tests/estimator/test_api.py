@@ -61,7 +61,7 @@ def test_the_quantiles_are_the_laws_at_the_sizes_asked() -> None:
 
 
 def test_intervals_are_factors_of_the_quantile_and_wider_away_from_the_surest_prompt() -> None:
-    wide = (1.0, 0.0, 2e-5)
+    wide = (1.0, -1e-3, 2e-5)
     ttft = replace(ENTRY.ttft, constant_s=0.4, per_prompt_token_s=0.0005, interval={"p50": (0.9, 1.2)}, leverage=wide)
     known = replace(
         ENTRY,
@@ -70,7 +70,7 @@ def test_intervals_are_factors_of_the_quantile_and_wider_away_from_the_surest_pr
         end_to_end=EndToEndLaw({}, {"p50": (0.95, 1.1)}),
     )
     said = answer(known, ApiQuestion("gpt-4-turbo", 400, 101))
-    stretch = (1 + 2e-5 * 400 * 400) ** 0.5 / 0.6
+    stretch = (1 - 2 * 1e-3 * 400 + 2e-5 * 400 * 400) ** 0.5 / 0.6
     low, high = 0.6 * 0.9**stretch, 0.6 * 1.2**stretch
     assert said.ttft_interval_s == {"p50": pytest.approx((low, high)), "p90": None, "p99": None}
     assert said.time_per_token_interval_s["p50"] == pytest.approx((0.018, 0.022))

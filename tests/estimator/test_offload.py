@@ -84,6 +84,8 @@ def test_several_gpus_keep_four_copies_of_a_micro_batchs_inputs() -> None:
     assert pipeline_bytes(LLAMA.model, work) >= 80 * MIB
     # 3 masks of 16 MiB, 4 inputs of 8 MiB, and 3 times 4 MiB of indices, to be safe.
     assert pipeline_bytes(LLAMA.model, work) < 93 * MIB
+    indices = 512 * (8 * 8 * 128 + 36)
+    assert pipeline_bytes(LLAMA.model, work) == 3 * (16 * MIB + indices) + 4 * 8 * MIB
 
 
 def test_layers_that_are_not_on_the_gpu_leave_their_weights_and_cache_to_the_host() -> None:

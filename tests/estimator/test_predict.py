@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from estimator import predict
 from estimator.catalog import models
-from estimator.coefficients import Coefficients, FittedMachine, HeldOut
+from estimator.coefficients import Coefficients, FittedMachine, HeldOut, speed_coefficient
 from estimator.errors import EstimatorError
 from estimator.plain import to_plain
 from estimator.prices import Prices
@@ -166,6 +166,14 @@ def test_a_large_batch_is_bound_by_its_products() -> None:
     products = 32 * (2 * 1_000_000 * 1e-11 + 2 * 356_000 * 2e-11)
     step = products + 32 * ATTENTION_S + 2 * 1e-5 + 1e-4
     assert answer.speed["time_per_token_s"].value == pytest.approx(step)
+
+
+def test_rows_of_a_batch_after_blocks_of_16_have_the_price_of_the_rest() -> None:
+    rest = {f"matmul_rest.{kind}": speed_coefficient(f"matmul_rest.{kind}", 1e-10) for kind in ("Q4_K", "Q6_K")}
+    fitted = coefficients(speed=coefficients().speed | rest)
+    step = predict(FILE, replace(WORK, concurrency=37), HARDWARE, fitted).speed["time_per_token_s"].value
+    products = 2 * 1_000_000 * (32 * 1e-11 + 5 * 1e-10) + 2 * 356_000 * (32 * 2e-11 + 5 * 1e-10)
+    assert step == pytest.approx(products + 37 * ATTENTION_S + 2 * 1e-5 + 1e-4)
 
 
 def test_costs_follow_from_stated_prices() -> None:
