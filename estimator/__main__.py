@@ -15,8 +15,6 @@ argparse, not typer: typer imports pydantic to read its options, which costs mor
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import traceback
 from argparse import Namespace
@@ -24,16 +22,8 @@ from collections.abc import Callable
 
 from estimator import catalog, render
 from estimator.asked import answer_to
-from estimator.coefficients import Coefficients
 from estimator.errors import EstimatorError
-from estimator.naming import model_file_named
-from estimator.options import parser, require_one_question
-from estimator.plain import to_plain
-from estimator.question import hardware_meant
-from estimator.scope import memory_warnings
-from estimator.specs import Workload
-
-_FIT_CONTEXT_TOKENS = 8192
+from estimator.options import parser, require_one_list, require_one_question
 
 
 def main(arguments: list[str]) -> int:
@@ -52,58 +42,37 @@ def main(arguments: list[str]) -> int:
 
 
 def _models_text(options: Namespace) -> str:
+    require_one_list(options)
     if options.api:
-        from estimator.api.file import known_entries
-        from estimator.api.text import api_list_text
+        from estimator.api.command import api_models_text
 
-        return api_list_text(known_entries(None)) + "\n"
+        return api_models_text(options)
     if options.min_speed is not None:
-        return _ranking_text(options)
-    if options.hardware or options.instance:
-        raise EstimatorError("the catalogue is the same on all hardware: add --min-speed N for what runs there")
-    found = catalog.models()
-    return (json.dumps(to_plain(found), indent=2) if options.json else render.models_text(found)) + "\n"
+        from estimator.ranking.command import ranking_command_text
 
-
-def _ranking_text(options: Namespace) -> str:
-    from estimator import ranking, ranking_text
-
-    hardware, fitted = hardware_meant(options)
-    work = Workload(prompt_tokens=512, output_tokens=128, context_tokens=options.context)
-    quants = () if options.quant is None else (catalog.find_mixture(options.quant),)
-    rows = ranking.ranked_models(work, hardware, fitted, options.min_speed, quants)
-    if options.rank == "speed":
-        rows = tuple(sorted(rows, key=lambda row: -(row.decode_tokens_per_s.value or 0.0)))
-    if options.json:
-        return json.dumps(to_plain(rows), indent=2) + "\n"
-    return ranking_text.ranking_text(rows, hardware, options.min_speed) + "\n"
-
-
-def _api_text(options: Namespace) -> str:
-    from estimator.api.answer import ApiQuestion, answer
-    from estimator.api.file import known_entries
-    from estimator.api.naming import find_entry
-    from estimator.api.text import api_answer_text
-
-    question = ApiQuestion(
-        options.api, options.prompt_tokens, options.output_tokens, options.price_in, options.price_out
-    )
-    found = answer(find_entry(known_entries(options.coefficients), options.api, options.provider), question)
-    return (json.dumps(to_plain(found), indent=2) if options.json else api_answer_text(found)) + "\n"
+        return ranking_command_text(options)
+    return render.written(catalog.models(), options.json, render.models_text)
 
 
 def _hardware_text(options: Namespace) -> str:
     from estimator import hardware, listing
 
-    found = hardware.parts_about(" ".join(options.text))
-    return (json.dumps(to_plain(found), indent=2) if options.json else listing.hardware_text(found)) + "\n"
+    return render.written(hardware.parts_about(" ".join(options.text)), options.json, listing.hardware_text)
 
 
 def _clouds_text(options: Namespace) -> str:
     from estimator import clouds, listing
 
-    found = clouds.instances_about(" ".join(options.text))
-    return (json.dumps(to_plain(found), indent=2) if options.json else listing.clouds_text(found)) + "\n"
+    return render.written(clouds.instances_about(" ".join(options.text)), options.json, listing.clouds_text)
+
+
+def _prediction_text(options: Namespace) -> str:
+    require_one_question(options)
+    if options.api is not None:
+        from estimator.api.command import api_prediction_text
+
+        return api_prediction_text(options)
+    return render.written(answer_to(options), options.json, render.answer_text)
 
 
 def _sweep_text(options: Namespace) -> str:
@@ -118,52 +87,23 @@ def _scenarios_text(options: Namespace) -> tuple[str, int]:
     return scenarios_text(options)
 
 
-def _prediction_text(options: Namespace) -> str:
-    require_one_question(options)
-    if options.api is not None:
-        return _api_text(options)
-    answer = answer_to(options)
-    return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
-
-
 def _fit_text(options: Namespace) -> str:
-    from estimator.choices import Question, fit_answer
-    from estimator.choices_text import fit_text
+    from estimator.fits.command import fit_command_text
 
-    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
-    hardware, calibration = hardware_meant(options)
-    # Published measurements are of speed, not of memory.
-    fitted = calibration if isinstance(calibration, Coefficients) else None
-    context = min(_FIT_CONTEXT_TOKENS, file.model.context_tokens) if options.context is None else options.context
-    work = Workload(
-        prompt_tokens=1,
-        output_tokens=1,
-        concurrency=options.concurrency,
-        context_tokens=context,
-        flash_attention=options.flash_attention,
-        kv_type=options.kv_type.upper(),
-        gpu_layers=options.gpu_layers,
-        split=options.split,
-    )
-    answer = fit_answer(Question(file, work, hardware, fitted))
-    warnings = memory_warnings(file, work, hardware, fitted)
-    if options.json:
-        return json.dumps(to_plain(answer) | {"warnings": list(warnings)}, indent=2) + "\n"
-    return fit_text(answer, warnings) + "\n"
+    return fit_command_text(options)
 
 
 def _cost_text(options: Namespace) -> str:
     from estimator.costs import asked, text
 
-    answer = asked.cost_answer(options)
-    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cost_text(answer)) + "\n"
+    return render.written(asked.cost_answer(options), options.json, text.cost_text)
 
 
 def _cheapest_text(options: Namespace) -> str:
     from estimator.costs import asked, text
 
     answer = asked.cheapest_answer(options)
-    return (json.dumps(to_plain(answer), indent=2) if options.json else text.cheapest_text(answer, options.all)) + "\n"
+    return render.written(answer, options.json, lambda found: text.cheapest_text(found, options.all))
 
 
 _TEXTS: dict[str, Callable[[Namespace], str | tuple[str, int]]] = {

@@ -5,7 +5,15 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 _DIGITS = 3
+# More than any price, power or energy of a machine; beyond it products stop being numbers.
+_MOST = 1e15
+LEAST_UTILISATION = 1e-6
 _ROUNDINGS = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}
+
+
+def are_amounts(*stated: float | None) -> bool:
+    """Whether each price, power or energy that was stated is a number from 0 to 1e15."""
+    return all(0 <= amount <= _MOST for amount in stated if amount is not None)
 
 
 def rounded(value: float, way: str = "nearest", digits: int = _DIGITS) -> Decimal:

@@ -2,7 +2,7 @@
 
 Owns the format (JSON, `format: 3`). The dataclasses below are the file, field by field:
 
-    {"format": 2, "fitted_at": "2026-11-23T15:00:00Z",
+    {"format": 3, "fitted_at": "2026-11-23T15:00:00Z",
      "machine": {"cpu": ..., "physical_cores": 2, "memory_total_bytes": ...,
                  "bandwidth_bytes_per_s": null, "compute_flop_per_s": null},
      "engine": {"name": "xllamacpp", "version": ..., "system_info": ..., "threads": 2},
@@ -29,7 +29,6 @@ Format 3: standard errors of prices, threads of the engine, the evidence (`estim
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
 from estimator.evidence import Evidence
+from estimator.json_files import read_json, write_whole
 from estimator.plain import from_plain, to_plain
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import micro_batch_rows
@@ -203,15 +203,7 @@ def time_s(speed: Mapping[str, SpeedCoefficient], amounts: Mapping[str, float]) 
 
 def read_coefficients(path: Path) -> Coefficients:
     """The coefficients in `path`. Raises UnreadableFile."""
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        why = error.strerror or error
-        raise UnreadableFile(
-            f"cannot read coefficients {path}: {why}; `python -m calibration fit` writes them"
-        ) from error
-    except ValueError as error:
-        raise UnreadableFile(f"{path} is not JSON ({error}): fit again with `python -m calibration fit`") from error
+    plain = read_json(path, "coefficients", "fit again with `python -m calibration fit`")
     found = plain.get("format") if isinstance(plain, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise UnreadableFile(f"{path} has format {found}, newer than {FORMAT}: upgrade this program, or fit again")
@@ -223,7 +215,11 @@ def read_coefficients(path: Path) -> Coefficients:
         raise UnreadableFile(
             f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`"
         )
-    return from_plain(Coefficients, plain, str(path))
+    whole = from_plain(Coefficients, plain, str(path))
+    negative = [name for name, price in whole.speed.items() if price.seconds_per_unit < 0]
+    if negative:
+        raise UnreadableFile(f"{path}: {negative[0]} takes less than no time: fit again")
+    return whole
 
 
 def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coefficients | None:
@@ -238,13 +234,7 @@ def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coeff
 
 def write_coefficients(path: Path, coefficients: Coefficients) -> None:
     """Writes the file whole or not at all: a temporary name beside it, then a rename. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(coefficients_text(coefficients), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, coefficients_text(coefficients))
 
 
 # An object without objects in it, which is one line where it fits.

@@ -7,16 +7,18 @@ from dataclasses import fields, replace
 from estimator.answer import Formulas, Quantity, Verdict, quantity
 from estimator.coefficients import Coefficients, Interval, MemoryCoefficients, interval_of
 from estimator.errors import EstimatorError
-from estimator.fit import device_verdict, fit_verdict, host_verdict
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.theory import textbook
 from estimator.theory.bounds import bounded_host_need, bounded_need
-from estimator.theory.kv_cache import cells_per_sequence
 from estimator.theory.memory import MemoryNeed, device_need, memory_need, resident_need
 from estimator.theory.split import host_share_bytes, offloaded_layers
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
+from estimator.verdict import device_verdict, fit_verdict, host_verdict
 
 Memory = dict[str, Quantity]
+# Ten times the longest context that any model was trained for; far beyond, somebody has mistyped.
+MOST_TOKENS = 100_000_000
+MOST_CONCURRENCY = 2**16
 
 
 def memory_and_verdict(
@@ -38,6 +40,12 @@ def check(work: Workload, hardware: Hardware) -> None:
     least = min(work.prompt_tokens, work.output_tokens, work.concurrency, work.ubatch_tokens)
     if least < 1 or work.depth_tokens < 0:
         raise EstimatorError("prompt, output, concurrency and micro-batch must be at least 1, and depth at least 0")
+    longest = max(work.longest_tokens, work.context_tokens or 0)
+    if longest > MOST_TOKENS or work.concurrency > MOST_CONCURRENCY:
+        raise EstimatorError(
+            f"{longest:,} tokens for each of {work.concurrency:,} requests: at most {MOST_TOKENS:,} and "
+            f"{MOST_CONCURRENCY:,} can be asked for"
+        )
     if work.context_tokens is not None and work.context_tokens < work.longest_tokens:
         raise EstimatorError(
             f"a context of {work.context_tokens} tokens cannot hold depth + prompt + output = {work.longest_tokens}: "
@@ -122,7 +130,7 @@ def _components(theory: MemoryNeed, need: MemoryNeed | None, anonymous: Interval
 
 def _textbook_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[Memory, Verdict]:
     weights = textbook.model_bytes(file.parameters, textbook.precision_of(file.quant))
-    cache = textbook.kv_bytes(file.model, cells_per_sequence(work), work.concurrency)
+    cache = textbook.cache_bytes(file.model, work, work.room_tokens)
     total = textbook.total_bytes(weights, cache)
     named = {
         "weights_bytes": weights,

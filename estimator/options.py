@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from estimator.cost_options import add_cheapest_options, add_cost_options
 from estimator.errors import EstimatorError
@@ -119,10 +120,9 @@ def _add_machine(command: ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
-# What a model behind an API is not asked.
-_OF_ENGINES = (
-    "model", "quant", "depth", "concurrency", "context", "kv_type", "flash_attention", "hardware", "instance",
-    "memory", "bandwidth", "compute", "usd_per_hour", "utilisation", "watts", "usd_per_kwh", "formulas",
+# All that a model behind an API is asked: every other option of `predict` is of engines.
+_OF_APIS = (
+    "api", "provider", "price_in", "price_out", "prompt_tokens", "output_tokens", "coefficients", "json", "debug",
 )  # fmt: skip
 
 
@@ -134,18 +134,42 @@ def _add_api(command: ArgumentParser) -> None:
     group.add_argument("--price-out", type=float, metavar="USD", help="per million output tokens")
 
 
+def arguments_of(options: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """{"kv_type": "q8_0", "flash_attention": False} -> --kv-type=q8_0 --no-flash-attention. Raises EstimatorError."""
+    found = []
+    for key, value in options.items():
+        option = "--" + key.replace("_", "-")
+        if not isinstance(value, str | int | float):
+            raise EstimatorError(f"{where}: {key} must be a text or a number, not {value!r}")
+        if isinstance(value, bool):
+            found.append(option if value else f"--no-{option[2:]}")
+        else:
+            found.append(f"{option}={value}")
+    return tuple(found)
+
+
 def require_one_question(options: Namespace) -> None:
     """Raises EstimatorError where options of engines and of APIs are mixed."""
-    whole = parser()
-    given = whole.parse_args(["predict"])
-    if options.api is None:
-        mixed = [name for name in ("provider", "price_in", "price_out") if getattr(options, name) is not None]
-        reason = "is of models behind an API: name one with --api"
-    else:
-        mixed = [name for name in _OF_ENGINES if getattr(options, name) != getattr(given, name)]
-        reason = "is of models on a machine of yours: leave it out with --api"
-    if mixed:
-        raise EstimatorError(f"--{mixed[0].replace('_', '-')} {reason}")
+    if options.api is not None:
+        _refuse_others(options, _OF_APIS, "is of models on a machine of yours: leave it out with --api")
+    mixed = [name for name in ("provider", "price_in", "price_out") if getattr(options, name) is not None]
+    if mixed and options.api is None:
+        raise EstimatorError(f"--{mixed[0].replace('_', '-')} is of models behind an API: name one with --api")
+
+
+def require_one_list(options: Namespace) -> None:
+    """Raises EstimatorError where `models` is told what only its ranking, which --min-speed asks for, can heed."""
+    if options.api:
+        _refuse_others(options, ("api", "coefficients", "json", "debug"), "is of models of your own: leave out --api")
+    elif options.min_speed is None:
+        _refuse_others(options, ("json", "debug"), "is of what runs on a machine at a speed: add --min-speed N")
+
+
+def _refuse_others(options: Namespace, heeded: tuple[str, ...], reason: str) -> None:
+    """Raises EstimatorError for the first option that differs from its default and is not `heeded`."""
+    for name, value in vars(parser().parse_args([options.command])).items():
+        if name not in heeded and getattr(options, name) != value:
+            raise EstimatorError(f"--{name.replace('_', '-')} {reason}")
 
 
 def _add_axes(command: ArgumentParser) -> None:

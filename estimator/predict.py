@@ -28,6 +28,14 @@ def predict(
     With `coefficients` the answer is calibrated wherever they cover the question; without, or with the
     textbook formulas, it is theory and says so. Coefficients belong to the machine that they were fitted on: on
     hardware of the catalogue only `Published` measurements, the reference, are applied.
+
+    >>> from estimator import Workload, hardware_named, model_file_named, predict
+    >>> answer = predict(model_file_named("mistral:7b", "q4_0"), Workload(512, 128), hardware_named("RTX 4090"))
+    >>> answer.fit.fits, answer.calibration
+    ('yes', None)
+    >>> step = answer.speed["time_per_token_s"]
+    >>> step.basis, round(1000 * step.value, 2)  # (4.03 GB of weights + 577 x 128 KiB of cache) / 1,008 GB/s, in ms
+    ('theory', 4.08)
     """
     check(work, hardware)
     prices = prices or Prices()

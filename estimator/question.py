@@ -47,6 +47,8 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
         return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
+    if stated_host(options) and part.kind != "gpu":
+        raise EstimatorError(f"--host-memory, --host-bandwidth and --link go with a GPU: {part.name} has one memory")
     hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")

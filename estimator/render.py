@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from estimator.amounts import usd
 from estimator.answer import Answer, Quantity
+from estimator.plain import to_plain
 from estimator.specs import Hardware, Model
 from estimator.tensors import model_file
 from estimator.theory.weights import active_parameters
 
+Found = TypeVar("Found")
 WIDTH = 80
 _LABEL_WIDTH = 23
 _INTERVAL_WIDTH = 23
@@ -46,6 +50,11 @@ LABELS = {
     "electricity_per_request_usd": "electricity, a request",
     "electricity_per_million_output_tokens_usd": "electricity, 1M out",
 }
+
+
+def written(found: Found, as_json: bool, as_text: Callable[[Found], str]) -> str:
+    """What a command prints of what it found: JSON of its fields, or text for people."""
+    return (json.dumps(to_plain(found), indent=2) if as_json else as_text(found)) + "\n"
 
 
 def answer_text(answer: Answer) -> str:

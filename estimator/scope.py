@@ -151,7 +151,7 @@ def _model_warnings(file: ModelFile, work: Workload) -> Iterator[str]:
     model = file.model
     if model.architecture not in ARCHITECTURES:
         yield f"architecture {model.architecture!r} was never checked against the engine"
-    longest = work.context_tokens or work.longest_tokens
+    longest = work.room_tokens
     if longest > model.context_tokens:
         yield f"{longest:,} tokens of context exceed the {model.context_tokens:,} that the model was trained for"
     if work.concurrency > 1:

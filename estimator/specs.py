@@ -163,6 +163,11 @@ class Workload:
         """Tokens that one sequence holds when its last token has been written."""
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
 
+    @property
+    def room_tokens(self) -> int:
+        """Tokens that the cache of one sequence has room for: as stated, else just enough."""
+        return self.longest_tokens if self.context_tokens is None else self.context_tokens
+
 
 WeightRole = Literal["embedding", "head", "matrix", "latent", "expert", "vector"]
 

@@ -48,6 +48,11 @@ def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
     return tuple(Tensor(name, shape, _type_of(name, shape, model, mixture)) for name, shape in tensor_shapes(model))
 
 
+def mixtures_of(model: Model) -> tuple[str, ...]:
+    """The weight types that files of `model` come in: MXFP4_MOE types experts, a dense model would be its Q8_0."""
+    return tuple(name for name in MIXTURES if name != "MXFP4_MOE" or model.experts)
+
+
 def model_file(model: Model, mixture: str) -> ModelFile:
     """`model` with its weights typed by `mixture`. Raises EstimatorError."""
     return typed_file(model, mixture, model_tensors(model, mixture))

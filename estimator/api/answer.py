@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from estimator.amounts import are_amounts
 from estimator.api.file import ApiDay, ApiEntry, ApiHeldOut
 from estimator.errors import EstimatorError
 from estimator.theory.cost import api_usd
@@ -39,8 +39,8 @@ class ApiQuestion:
             raise EstimatorError(f"prompt and output must have at most {_MOST_TOKENS:,} tokens")
         if (self.price_in is None) != (self.price_out is None):
             raise EstimatorError("a request costs both: give --price-in and --price-out")
-        if not all(0 <= price < math.inf for price in (self.price_in or 0.0, self.price_out or 0.0)):
-            raise EstimatorError("prices must be numbers of at least 0")
+        if not are_amounts(self.price_in, self.price_out):
+            raise EstimatorError("prices must be at least 0 and at most 1e15")
 
 
 @dataclass(frozen=True, slots=True)

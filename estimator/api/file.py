@@ -28,12 +28,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from estimator.errors import UnreadableFile
+from estimator.json_files import read_json, write_whole
 from estimator.plain import from_plain, to_plain
 
 FORMAT = 1
@@ -171,12 +171,7 @@ class ApiCoefficients:
 def read_api(path: Path) -> ApiCoefficients:
     """The API coefficients in `path`. Raises UnreadableFile."""
     again = "fit again with `python -m calibration fit`"
-    try:
-        plain = json.loads(path.read_text("utf-8"), parse_constant=_refused)
-    except OSError as error:
-        raise UnreadableFile(f"cannot read API coefficients {path}: {error.strerror or error}; {again}") from error
-    except ValueError as error:
-        raise UnreadableFile(f"{path} is not JSON ({error}): {again}") from error
+    plain = read_json(path, "API coefficients", again)
     found = plain.get("format") if isinstance(plain, dict) else None
     if found != FORMAT or "entries" not in plain:
         raise UnreadableFile(f"{path} is no API coefficient file of format {FORMAT} (format {found!r}): {again}")
@@ -187,10 +182,6 @@ def read_api(path: Path) -> ApiCoefficients:
         if min(prices) < 0 or law.p50_s(1) <= 0:
             raise UnreadableFile(f"{path}: {entry.model} at {entry.provider} takes no time or less: {again}")
     return whole
-
-
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
 
 
 def known_entries(given: Path | None, default: Path = DEFAULT_PATH) -> tuple[ApiEntry, ...]:
@@ -204,13 +195,7 @@ def known_entries(given: Path | None, default: Path = DEFAULT_PATH) -> tuple[Api
 
 def write_api(path: Path, coefficients: ApiCoefficients) -> None:
     """Writes the file whole or not at all: a temporary name beside it, then a rename. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(api_text(coefficients), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, api_text(coefficients))
 
 
 def api_text(coefficients: ApiCoefficients) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 
+from estimator.asked import file_asked
 from estimator.clouds import Instance, find_instance, instances_about
 from estimator.costs.cheapest import ApiCandidate, CheapestAnswer, cheapest
 from estimator.costs.comparison import CostAnswer, Costed, compare
@@ -15,11 +15,9 @@ from estimator.errors import EstimatorError, UnknownName
 from estimator.hardware import find_part, find_parts
 from estimator.limits import Limits, limits_in
 from estimator.machine import rate_per_s, size_bytes, this_machine
-from estimator.naming import model_file_named
 from estimator.nearest import squeezed
 from estimator.price_list import Price, listed_price
 from estimator.question import coefficients_here
-from estimator.specs import ModelFile
 
 _OWNING = ("hardware_usd", "lifetime_years", "usd_per_kwh", "watts", "idle_watts", "joules_per_request")
 
@@ -34,9 +32,7 @@ def cost_answer(options: Namespace) -> CostAnswer:
         machines.append(_hardware(options))
     elif _is_this_machine(options):
         machines.append(_this_machine(options))
-    return compare(
-        load, apis, machines, _model_file(options) if machines else None, _streams(options), _limits(options)
-    )
+    return compare(load, apis, machines, file_asked(options) if machines else None, _streams(options), _limits(options))
 
 
 def cheapest_answer(options: Namespace) -> CheapestAnswer:
@@ -48,7 +44,7 @@ def cheapest_answer(options: Namespace) -> CheapestAnswer:
     _check_owning(options, bool(options.own))
     machines += [_own(text, options) for text in options.own]
     apis = [_candidate(text, options) for text in options.api]
-    return cheapest(load, _limits(options), _model_file(options), machines, apis, _streams(options))
+    return cheapest(load, _limits(options), file_asked(options), machines, apis, _streams(options))
 
 
 def _load(options: Namespace) -> Load:
@@ -61,10 +57,6 @@ def _load(options: Namespace) -> Load:
         requests_per_day=options.per_day,
         utilisation=options.utilisation,
     )
-
-
-def _model_file(options: Namespace) -> ModelFile:
-    return model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
 
 
 def _limits(options: Namespace) -> Limits:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from estimator.amounts import LEAST_UTILISATION, are_amounts
 from estimator.answer import Quantity
 from estimator.costs.outlay import Outlay
 from estimator.costs.serving import Serving, Unserved
@@ -55,8 +55,10 @@ class Load:
             )
         if self.requests_per_day is not None and not 0 < self.requests_per_day <= 1e12:
             raise EstimatorError("the load must be above 0 and at most 1e12 requests a day")
-        if not 0 < self.utilisation <= 1:
-            raise EstimatorError("the utilisation must be above 0 and at most 1: it is a share of the time")
+        if not LEAST_UTILISATION <= self.utilisation <= 1:
+            raise EstimatorError(
+                "the utilisation must be above 0 and at most 1: it is a share of the time, a millionth at least"
+            )
 
     @property
     def tokens(self) -> int:
@@ -218,7 +220,6 @@ def _listed(price: Price, load: Load) -> str:
 
 def finite_price(price_in: float, price_out: float, price_cached: float | None, price_written: float | None) -> Price:
     """A price list as stated, in USD per million tokens. Raises EstimatorError."""
-    amounts = (price_in, price_out, price_cached, price_written)
-    if any(amount is not None and not (math.isfinite(amount) and amount >= 0) for amount in amounts):
-        raise EstimatorError("prices must be at least 0 (USD per million tokens)")
+    if not are_amounts(price_in, price_out, price_cached, price_written):
+        raise EstimatorError("prices must be at least 0 and at most 1e15 (USD per million tokens)")
     return Price(price_in, price_cached, price_out, "as stated", price_written)

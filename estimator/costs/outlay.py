@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from estimator.amounts import are_amounts
 from estimator.clouds import Instance
 from estimator.errors import EstimatorError
 from estimator.hardware import Part
 from estimator.theory.cost import HOURS_PER_YEAR, electricity_usd
 
 ASSUMED_LIFETIME_YEARS = 3.0
+LEAST_LIFETIME_YEARS = 1 / HOURS_PER_YEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,12 @@ class Owning:
     joules_per_request: float | None = None
 
     def __post_init__(self) -> None:
-        amounts = (self.price_usd, self.usd_per_kwh, self.watts, self.idle_watts, self.joules_per_request)
-        if any(amount is not None and not (math.isfinite(amount) and amount >= 0) for amount in amounts):
-            raise EstimatorError("prices, watts and joules must be at least 0")
+        if not are_amounts(self.price_usd, self.usd_per_kwh, self.watts, self.idle_watts, self.joules_per_request):
+            raise EstimatorError("prices, watts and joules must be at least 0 and at most 1e15")
         if self.watts is not None and (self.idle_watts or 0.0) > self.watts:
             raise EstimatorError("a machine draws at least as much while it works: --idle-watts is above --watts")
-        if self.lifetime_years is not None and not 0 < self.lifetime_years <= 100:
-            raise EstimatorError("the lifetime must be above 0 and at most 100 years")
+        if self.lifetime_years is not None and not LEAST_LIFETIME_YEARS <= self.lifetime_years <= 100:
+            raise EstimatorError("the lifetime must be above 0 (an hour at least) and at most 100 years")
         if self.watts is not None and self.joules_per_request is not None:
             raise EstimatorError("--watts and --joules-per-request say the same: give the measured joules alone")
 
@@ -77,8 +77,8 @@ def rented(instance: Instance, stated_usd_per_hour: float | None = None) -> Outl
 
 def rent_stated(usd_per_hour: float) -> Outlay:
     """A rent that the asker states. Raises EstimatorError."""
-    if not (math.isfinite(usd_per_hour) and usd_per_hour >= 0):
-        raise EstimatorError("the rent must be at least 0")
+    if not are_amounts(usd_per_hour):
+        raise EstimatorError("the rent must be at least 0 and at most 1e15")
     return Outlay("rented", usd_per_hour, (f"${usd_per_hour:g} an hour, as stated",))
 
 

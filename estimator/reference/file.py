@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from estimator.errors import UnreadableFile
+from estimator.json_files import read_json
 from estimator.plain import from_plain, to_plain
 
 FORMAT = 1
@@ -104,12 +105,7 @@ class Reference:
 
 def read_reference(path: Path = PATH) -> Reference:
     """The reference in `path`. Raises UnreadableFile."""
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(
-            f"cannot read the reference {path}: {error}; `make reference-published` writes it"
-        ) from error
+    plain = read_json(path, "the reference", "`make reference-published` writes it")
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise UnreadableFile(f"{path} is no reference of format {FORMAT}: `make reference-published` writes it")
     return from_plain(Reference, plain, str(path))

@@ -6,10 +6,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from estimator.answer import Answer
-from estimator.asked import answer_to
-from estimator.errors import EstimatorError
-from estimator.options import parser, require_one_question
+from estimator.asked import answer_to_arguments
 from estimator.plain import to_plain
 from estimator.scenarios.check import checked
 from estimator.scenarios.file import read_scenarios
@@ -19,16 +16,8 @@ from estimator.scenarios.text import failed, findings_text
 def scenarios_text(options: Namespace) -> tuple[str, int]:
     """What it prints, and its exit status: 1 where a limit is not met. Raises EstimatorError."""
     path: Path = options.file
-    findings = checked(read_scenarios(path), _answer, str(path))
+    findings = checked(read_scenarios(path), answer_to_arguments, str(path))
     status = int(failed(findings, options.strict))
     if options.json:
         return json.dumps({"passed": not status, "findings": to_plain(findings)}, indent=2) + "\n", status
     return findings_text(findings, options.strict) + "\n", status
-
-
-def _answer(arguments: tuple[str, ...]) -> Answer:
-    options = parser().parse_args(["predict", *arguments])
-    require_one_question(options)
-    if options.api is not None:
-        raise EstimatorError("a model behind an API has no limits here yet: ask `estimator predict --api` for it")
-    return answer_to(options)

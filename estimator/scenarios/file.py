@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from estimator.errors import UnreadableFile
+from estimator.errors import EstimatorError, UnreadableFile
+from estimator.options import arguments_of
 
 FITS = ("tight", "yes")
 _OWN = ("name", "fits", "max", "min")
@@ -77,7 +78,10 @@ def _scenario(row: Any, defaults: dict[str, Any], where: str) -> Scenario:
     if not limits and fits is None:
         raise UnreadableFile(f'{where} has no limit: write fits = "yes", max.ttft_s = 2 or the like')
     options = {**_without_rival(defaults, row), **{key: value for key, value in row.items() if key not in _OWN}}
-    arguments = tuple(word for key, value in options.items() for word in _words(key, value, where))
+    try:
+        arguments = arguments_of(options, where)
+    except EstimatorError as error:
+        raise UnreadableFile(str(error)) from None
     return Scenario(row["name"], arguments, limits, fits)
 
 
@@ -95,12 +99,3 @@ def _limits(row: dict[str, Any], side: Literal["max", "min"], where: str) -> lis
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < float("inf"):
             raise UnreadableFile(f"{where}: {side}.{quantity} must be a number from 0 on, not {bound!r}")
     return [Limit(side, quantity, float(bound)) for quantity, bound in table.items()]
-
-
-def _words(key: str, value: Any, where: str) -> tuple[str, ...]:
-    option = "--" + key.replace("_", "-")
-    if isinstance(value, bool):
-        return (option if value else f"--no-{option[2:]}",)
-    if not isinstance(value, str | int | float):
-        raise UnreadableFile(f"{where}: {key} must be a text or a number, not {value!r}")
-    return (f"{option}={value}",)

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from estimator import catalog
-from estimator.clouds import find_instance, instances_about
+from estimator.clouds import Instance, find_instance, instances_about
 from estimator.coefficients import find_coefficients
-from estimator.device import catalogued_hardware
+from estimator.device import catalogued_hardware, hardware_named
 from estimator.errors import EstimatorError, UnknownName
-from estimator.hardware import find_part, find_parts, parts
+from estimator.hardware import find_part, parts
 from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
+from estimator.needs import MOST_CONCURRENCY, MOST_TOKENS
 from estimator.question import host_of
 from estimator.specs import Hardware, ModelFile, Workload
-from estimator.tensors import MIXTURES
+from estimator.tensors import MIXTURES, mixtures_of
 from estimator.theory.kv_cache import KV_TYPES
 
 ALL = "all"
@@ -40,7 +41,7 @@ class Axes:
     def works_of(self, file: ModelFile) -> list[int]:
         """Indices of the works that `file`'s model was trained to hold."""
         most = file.model.context_tokens
-        return [index for index, work in enumerate(self.works) if (work.context_tokens or work.longest_tokens) <= most]
+        return [index for index, work in enumerate(self.works) if work.room_tokens <= most]
 
 
 def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
@@ -51,12 +52,12 @@ def axes_of(options: Namespace, ollama_host: str = "") -> Axes:
             _counts(options.prompt_tokens, "--prompt-tokens"),
             _counts(options.output_tokens, "--output-tokens"),
             _counts(options.depth, "--depth", least=0),
-            _counts(options.context, "--context") if options.context else [None],
-            _counts(options.concurrency, "--concurrency"),
+            [None] if options.context is None else _counts(options.context, "--context"),
+            _counts(options.concurrency, "--concurrency", most=MOST_CONCURRENCY),
             _kv_types(options.kv_type),
         )
     ]
-    possible = tuple(work for work in works if (work.context_tokens or work.longest_tokens) >= work.longest_tokens)
+    possible = tuple(work for work in works if work.room_tokens >= work.longest_tokens)
     if not possible:
         longest = min(work.longest_tokens for work in works)
         raise EstimatorError(
@@ -74,13 +75,21 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def _counts(text: str, option: str, least: int = 1) -> list[int]:
+def _named(text: str, option: str) -> list[str]:
+    """The words of a list that was given. Raises EstimatorError where there are none: nothing is not "the usual"."""
+    found = words(text)
+    if not found:
+        raise EstimatorError(f"{option} is empty: name some, or {ALL}")
+    return found
+
+
+def _counts(text: str, option: str, least: int = 1, most: int = MOST_TOKENS) -> list[int]:
     try:
         found = [int(word) for word in words(text)]
     except ValueError:
         found = []
-    if not found or min(found) < least or max(found) >= 2**31:
-        raise EstimatorError(f"{option} {text!r}: write whole numbers from {least} on, such as 512,4096")
+    if not found or min(found) < least or max(found) > most:
+        raise EstimatorError(f"{option} {text!r}: write whole numbers from {least} on to {most:,}, such as 512,4096")
     return found
 
 
@@ -93,27 +102,35 @@ def _kv_types(text: str) -> list[str]:
 
 
 def _files(options: Namespace, ollama_host: str) -> tuple[ModelFile, ...]:
-    models = [model.name for model in catalog.models()] if options.model == ALL else words(options.model)
-    quants: Sequence[str | None] = list(MIXTURES) if options.quant == ALL else words(options.quant or "") or [None]
-    if not models:
-        raise EstimatorError("--model is empty: name models, or all")
-    return tuple(model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
+    models = [model.name for model in catalog.models()] if options.model == ALL else _named(options.model, "--model")
+    quants: Sequence[str | None] = [None]
+    if options.quant is not None:
+        quants = list(MIXTURES) if options.quant == ALL else _named(options.quant, "--quant")
+    files = (model_file_named(model, quant, ollama_host) for model, quant in product(models, quants))
+    return tuple(file for file in files if options.quant != ALL or file.quant in mixtures_of(file.model))
 
 
 def _hardware(options: Namespace) -> tuple[Hardware, ...]:
     """What --hardware and --instance name, in that order; this machine where neither does."""
-    if (options.hardware or options.instance) and (options.bandwidth or options.compute):
+    if options.hardware is None and options.instance is None:
+        return (_this_machine(options),)
+    if options.bandwidth or options.compute:
         raise EstimatorError("--bandwidth and --compute are this machine's: leave out --hardware and --instance")
-    named = [] if options.hardware is None else words(options.hardware)
+    found: list[Hardware] = []
     if options.hardware == ALL:
         found = [catalogued_hardware(part) for part in parts()]
-    else:
-        found = [catalogued_hardware(*find_parts(name)) for name in named]
-    instances = instances_about(None) if options.instance == ALL else map(find_instance, words(options.instance or ""))
-    for instance in instances:
+    elif options.hardware is not None:
+        found = [hardware_named(name) for name in _named(options.hardware, "--hardware")]
+    for instance in _instances(options.instance):
         gpus = catalogued_hardware(find_part(instance.part), instance.gpus)
         found.append(replace(gpus, name=f"{instance.provider} {instance.name}", host=host_of(instance)))
-    return tuple(found) or (_this_machine(options),)
+    return tuple(found)
+
+
+def _instances(text: str | None) -> Sequence[Instance]:
+    if text is None:
+        return ()
+    return instances_about(None) if text == ALL else [find_instance(name) for name in _named(text, "--instance")]
 
 
 def _this_machine(options: Namespace) -> Hardware:

@@ -21,7 +21,7 @@ _MOST_JSON_ROWS = 1_000_000
 def sweep_text(options: Namespace) -> str:
     """What `sweep` prints: a table, JSON, or a line about the CSV file that it wrote. Raises EstimatorError."""
     axes = axes_of(options, os.environ.get("OLLAMA_HOST", ""))
-    if options.json and options.csv:
+    if options.json and options.csv is not None:
         raise EstimatorError("--json and --csv at once: choose one")
     top = options.top if options.top is not None or options.json or options.csv else _TABLE_ROWS
     wanted = Wanted(axes, options.fits, options.sort, top)
@@ -29,7 +29,7 @@ def sweep_text(options: Namespace) -> str:
     if options.json and top is None and count > _MOST_JSON_ROWS:
         raise EstimatorError(f"{count:,} rows of JSON are too many: take --csv FILE, or say how many with --top")
     rows = wanted.taken(_with_progress(computed(axes), axes, count))
-    if options.csv:
+    if options.csv is not None:
         return _csv(options.csv, wanted, rows)
     return (output.json_text if options.json else output.table_text)(wanted, rows) + "\n"
 
@@ -40,6 +40,8 @@ def _csv(target: str, wanted: Wanted, rows: Iterable[Rows]) -> str:
         output.write_csv(sys.stdout, wanted, rows)
         return ""
     path = Path(target)
+    if not path.name or path.is_dir():
+        raise EstimatorError(f"cannot write {target}: it is a folder; name a file with --csv")
     beside = path.with_name(path.name + ".part")
     try:
         with beside.open("w", encoding="utf-8", newline="") as file:

@@ -1,22 +1,23 @@
-"""The numbers of a sweep: theory's amounts once for each model and work, times all hardware at once.
+"""The numbers of a sweep: theory's amounts for all works of a model at once, times all hardware at once.
 
-No formula stands here: amounts of a (model, work) come from estimator.theory and are computed once for all weight
-types, those of a (file, concurrency) once for all works; what numpy does is the last step, amounts against rates.
+No formula stands here: estimator.theory counts, of `Workload`s whose numbers are columns (works.py). Amounts of a
+(model, work) are computed once for all weight types; the last step is amounts against rates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from estimator.specs import Hardware, Model, ModelFile, Workload
+from estimator.specs import Hardware, Model, ModelFile
 from estimator.sweep.axes import Axes
+from estimator.sweep.works import Works
 from estimator.theory import bounds, roofline, weights
 from estimator.theory.buffers import most_rows, output_buffer_bytes
-from estimator.theory.kv_cache import kv_bytes_per_cell, kv_cache_bytes
+from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.memory import MemoryNeed, device_buffer_bytes
 from estimator.theory.split import fullest_layers_bytes, host_share_bytes
 
@@ -39,18 +40,26 @@ ROW = np.dtype(
     ]
 )
 _BLOCK_ROWS = 250_000
+# So many numbers at a time stay in a processor's cache.
+_CACHED_NUMBERS = 16_384
 
 
 def computed(axes: Axes) -> Iterator[Rows]:
     """All scenarios of `axes` in its order (file, work, hardware), in blocks of one file, as arrays of ROW."""
     machines = _Machines(axes.hardware)
+    # Models of the same context hold the same works.
+    blocks_of: dict[tuple[int, ...], list[Works]] = {}
     step = max(1, _BLOCK_ROWS // len(axes.hardware))
     known: tuple[Model, list[_Amounts]] | None = None
     for index, file in enumerate(axes.files):
         if known is None or known[0] is not file.model:
-            chosen = axes.works_of(file)
-            blocks = [chosen[at : at + step] for at in range(0, len(chosen), step)]
-            known = file.model, [_Amounts(file, axes.works, block) for block in blocks]
+            chosen = tuple(axes.works_of(file))
+            if len(chosen) > _BLOCK_ROWS:
+                blocks_of.clear()  # as many columns as may be held
+            if chosen not in blocks_of:
+                blocks = (chosen[at : at + step] for at in range(0, len(chosen), step))
+                blocks_of[chosen] = [Works(axes.works, block) for block in blocks]
+            known = file.model, [_Amounts(file, works) for works in blocks_of[chosen]]
         for amounts in known[1]:
             yield _rows(index, file, amounts, machines)
 
@@ -77,56 +86,35 @@ class _Amounts:
     `file` is any file of the model: a process's bound counts its tensors, which are as many with every type.
     """
 
-    def __init__(self, file: ModelFile, works: Sequence[Workload], chosen: list[int]) -> None:
+    def __init__(self, file: ModelFile, works: Works) -> None:
         model = file.model
-        self.model, self.indices = model, np.array(chosen, dtype=np.int32)
+        self.model, self.works = model, works
         self._buffers: dict[int, Floats] = {}
-        self.works = [works[index] for index in chosen]
-        self.cache = self._each(lambda work: kv_cache_bytes(model, work))
-        self.compute = self._each(lambda work: bounds.most_compute_bytes(file, work))
-        self.runtime = self._each(lambda work: bounds.most_runtime_bytes(file, work))
-        self.output = self._each(lambda work: output_buffer_bytes(model, work))
-        self.step_cache = self._each(
-            lambda work: roofline.decode_cache_bytes(model, work, roofline.mean_context_tokens(work))
-        )
-        self.step_attention = self._each(
-            lambda work: roofline.attention_flop(model, 1, roofline.mean_context_tokens(work) - 1)
-        )
-        self.concurrency = self._each(lambda work: work.concurrency)
-        self.prompts: dict[tuple[int, int, int, str], list[int]] = {}
-        for at, work in enumerate(self.works):
-            key = (work.prompt_tokens, work.depth_tokens, work.ubatch_tokens, work.kv_type)
-            self.prompts.setdefault(key, []).append(at)
-        self.passes = {
-            key[:3]: np.array(
-                [(one.batch_tokens, one.attention_flop, one.cells) for one in roofline.prefill_passes(model, *key[:3])],
-                dtype=np.float64,
-            )
-            for key in self.prompts
-        }
+        self.cache = works.each(lambda work: kv_cache_bytes(model, work))
+        self.compute = works.each(lambda work: bounds.most_compute_bytes(file, work))
+        # The bound of a process is a whole number, as in `predict`.
+        self.runtime = np.rint(works.each(lambda work: bounds.most_runtime_bytes(file, work)))
+        self.output = works.each(lambda work: output_buffer_bytes(model, work))
 
     def device_buffers(self, devices: int) -> Floats:
         """The most that buffers take on each of `devices`."""
         if devices not in self._buffers:
-            self._buffers[devices] = self.output + self._each(
+            self._buffers[devices] = self.output + self.works.each(
                 lambda work: device_buffer_bytes(self.model, work, devices, most_rows(work))
             )
         return self._buffers[devices]
 
-    def _each(self, amount: Callable[[Workload], float]) -> Floats:
-        return np.array([amount(work) for work in self.works], dtype=np.float64)
-
 
 def _rows(index: int, file: ModelFile, amounts: _Amounts, machines: _Machines) -> Rows:
-    shape = len(amounts.works), len(machines.free)
+    shape = len(amounts.works.works), len(machines.free)
     rows = np.empty(shape, dtype=ROW)
     rows["file"] = index
-    rows["work"] = amounts.indices[:, None]
+    rows["work"] = amounts.works.indices[:, None]
     rows["hardware"] = np.arange(shape[1])
     rows["needed_bytes"], rows["margin_bytes"], rows["fits"] = _memory(file, amounts, machines)
     prefill = _prefill_s(file, amounts, machines)
     # Prompts that arrive together are prefilled together, as in `predict`.
-    rows["ttft_s"] = prefill * amounts.concurrency[:, None]
+    rows["ttft_s"] = prefill * amounts.works.concurrency[:, None]
     rows["time_per_token_s"] = _step_s(file, amounts, machines)
     return rows.reshape(-1)
 
@@ -155,14 +143,14 @@ def _needed(file: ModelFile, amounts: _Amounts, kind: str, devices: int) -> tupl
     elif devices == 1:
         whole = whole + file.weight_bytes - weights.host_weight_bytes(file)
     else:
-        whole = np.array([fullest_layers_bytes(file, work, devices) for work in amounts.works], dtype=np.float64)
+        whole = np.array([fullest_layers_bytes(file, work, devices) for work in amounts.works.works], dtype=np.float64)
     whole = (whole + amounts.device_buffers(devices)) * devices
     return whole, whole
 
 
 def _on_host(file: ModelFile, amounts: _Amounts) -> Floats:
     """What the host of GPUs that hold all layers needs: its own buffers and the weights that stay with it."""
-    held = host_share_bytes(file, amounts.works[0])[0] if amounts.works else 0
+    held = host_share_bytes(file, amounts.works.works[0])[0]
     need = _process(held, min(held, weights.repacked_bytes(file)), 0.0, amounts)
     needed: Any = need.anonymous_bytes + need.hot_file_bytes
     found: Floats = needed
@@ -176,33 +164,27 @@ def _process(held: int, repacked: int, cache: Floats | float, amounts: _Amounts)
 
 
 def _step_s(file: ModelFile, amounts: _Amounts, machines: _Machines) -> Floats:
-    read = {rows: weights.bytes_read_per_step(file, int(rows)) for rows in set(amounts.concurrency)}
-    total_bytes = np.array([read[rows] for rows in amounts.concurrency]) + amounts.step_cache
-    flop = weights.matrix_flop_per_token(file) + weights.head_flop_per_token(file) + amounts.step_attention
-    arithmetic_s = (amounts.concurrency * flop)[:, None] / np.where(
-        np.isnan(machines.compute), np.inf, machines.compute
-    )
-    longest: Floats = np.maximum(total_bytes[:, None] / machines.bandwidth, arithmetic_s)
+    works = amounts.works
+    read = works.each(lambda work: roofline.decode_bytes(file, work, roofline.mean_context_tokens(work)))
+    flop = works.each(lambda work: roofline.decode_flop(file, work, roofline.mean_context_tokens(work)))
+    arithmetic_s = flop[:, None] / np.where(np.isnan(machines.compute), np.inf, machines.compute)
+    longest: Floats = np.maximum(read[:, None] / machines.bandwidth, arithmetic_s)
     return longest
 
 
 def _prefill_s(file: ModelFile, amounts: _Amounts, machines: _Machines) -> Floats:
-    found = np.empty((len(amounts.works), len(machines.free)))
-    head_bytes, head_flop = weights.head_read_bytes(file), weights.head_flop_per_token(file)
-    matrix_flop = weights.matrix_flop_per_token(file)
-    read: dict[float, float] = {}
-    for key, at in amounts.prompts.items():
-        batch, attention, cells = amounts.passes[key[:3]].T
-        for rows in {batch[0], batch[-1]} - read.keys():
-            read[rows] = weights.bytes_read_per_step(file, int(rows)) - head_bytes
-        total_bytes = np.where(batch == batch[0], read[batch[0]], read[batch[-1]])
-        total_bytes = total_bytes + cells * kv_bytes_per_cell(file.model, key[3])
-        flop = matrix_flop * batch + attention
-        total_bytes[-1] += head_bytes
-        flop[-1] += head_flop
-        passes_s = np.maximum(total_bytes[:, None] / machines.bandwidth, flop[:, None] / machines.compute)
-        found[at] = passes_s.sum(axis=0)
-    return found
+    """Of each work's prompt: Σ micro-batches max(bytes / bandwidth, FLOP / compute), as in roofline.prefill_time_s."""
+    found = []
+    for passes in amounts.works.passes(_CACHED_NUMBERS // len(machines.free)):
+        batch, past, last = passes.batch_tokens, passes.past_tokens, passes.last
+        flop = roofline.pass_flop(file, batch, past) + last * weights.head_flop_per_token(file)
+        read = np.empty(len(batch))
+        for kv_type, at in passes.by_kv_type.items():
+            read[at] = roofline.pass_bytes(file, batch[at], past[at], kv_type)
+        read += last * weights.head_read_bytes(file)
+        passes_s = np.maximum(read[:, None] / machines.bandwidth, flop[:, None] / machines.compute)
+        found.append(np.add.reduceat(passes_s, passes.starts, axis=0))
+    return np.concatenate(found)[amounts.works.prompt_of]
 
 
 def _column(values: Iterator[float | None] | Any) -> Floats:

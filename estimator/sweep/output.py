@@ -61,7 +61,7 @@ def _known(name: str, value: float) -> float | int | None:
 
 
 def _work_values(work: Workload) -> tuple[object, ...]:
-    context = work.context_tokens or work.longest_tokens
+    context = work.room_tokens
     return work.prompt_tokens, work.output_tokens, work.depth_tokens, context, work.concurrency, work.kv_type
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import compute_buffer_bytes, micro_batch_rows, most_rows
+from estimator.theory.columns import larger
 from estimator.theory.memory import MemoryNeed, memory_need
 from estimator.theory.resident import candidate_bytes, scratch_bytes, touched_compute_bytes
 from estimator.theory.split import host_share_bytes
@@ -33,11 +34,11 @@ def most_compute_bytes(file: ModelFile, work: Workload) -> int:
     """
     rows = most_rows(work)
     row = 4 * rows * file.model.hidden
-    planned = max(compute_buffer_bytes(file.model, work, rows), touched_compute_bytes(file.model, work))
+    planned = larger(compute_buffer_bytes(file.model, work, rows), touched_compute_bytes(file.model, work))
     return planned + row + _PLAN_BYTES
 
 
-def most_runtime_bytes(file: ModelFile, work: Workload) -> int:
+def most_runtime_bytes(file: ModelFile, work: Workload) -> float:
     """What a process holds beside its buffers: 16 MB + 284 B x vocabulary + 12.8 kB x tensors + 5.6 kB x rows
 
     + scratch + candidates of each sequence. Source: a quarter more than the fit to 52 processes (DESIGN.md).
@@ -46,7 +47,7 @@ def most_runtime_bytes(file: ModelFile, work: Workload) -> int:
     process = _PROCESS_BYTES + _ENTRY_BYTES * file.model.vocabulary + _TENSOR_BYTES * tensors
     process += _ROW_BYTES * most_rows(work)
     scratch = scratch_bytes(file.model, work) * most_rows(work) / micro_batch_rows(work)
-    return round(process + scratch + work.concurrency * candidate_bytes(file.model))
+    return process + scratch + work.concurrency * candidate_bytes(file.model)
 
 
 def bounded_need(

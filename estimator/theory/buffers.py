@@ -8,6 +8,7 @@ catalogue and a few hundred random shapes; tests/estimator/test_engine.py repeat
 from __future__ import annotations
 
 from estimator.specs import Model, Workload
+from estimator.theory.columns import larger, smaller
 from estimator.theory.kv_cache import cells_per_sequence, windowed_cells_per_sequence
 
 _FLOAT_BYTES = 4
@@ -37,13 +38,13 @@ def compute_buffer_bytes(model: Model, work: Workload, rows: int | None = None) 
     the safe side: there the allocator fills holes. A quantised cache adds < 1 MiB (rotation matrices), left out.
     Source: dry runs.
     """
-    rows = rows or micro_batch_rows(work)
+    rows = micro_batch_rows(work) if rows is None else rows
     feed_forward, attention = (live * model.hidden for live in _live_hidden(model))
-    widest = max(
-        rows * (feed_forward + feed_forward_elements(model)),
-        rows * (attention + attention_elements(model, work)),
-        rows * _LIVE_HIDDEN * model.hidden + work.concurrency * model.vocabulary,
+    layer = rows * larger(
+        feed_forward + feed_forward_elements(model),
+        attention + attention_elements(model, work),
     )
+    widest = larger(layer, rows * _LIVE_HIDDEN * model.hidden + work.concurrency * model.vocabulary)
     return _FLOAT_BYTES * widest + _mask_and_index_bytes(model, work, rows)
 
 
@@ -74,9 +75,9 @@ def device_compute_bytes(model: Model, work: Workload, rows: int | None = None) 
     one of which (32 B) is to 0.1 % the head that lay on the host and was copied (`split.streamed_bytes`).
     Latent attention (MLA) takes far more in such logs and is not described. Source: formula family 3 (O).
     """
-    rows = rows or micro_batch_rows(work)
+    rows = micro_batch_rows(work) if rows is None else rows
     logits = _FLOAT_BYTES * rows * (model.vocabulary + 2 * model.hidden + 1)
-    return max(compute_buffer_bytes(model, work, rows), logits)
+    return larger(compute_buffer_bytes(model, work, rows), logits)
 
 
 def pipeline_bytes(model: Model, work: Workload, rows: int | None = None) -> int:
@@ -86,14 +87,13 @@ def pipeline_bytes(model: Model, work: Workload, rows: int | None = None) -> int
     of Llama 3 8B at 8,192 cells without flash attention, as published logs of 2, 4 and 6 GPUs show. Source:
     ggml-backend.cpp (GGML_SCHED_MAX_COPIES).
     """
-    rows = rows or micro_batch_rows(work)
+    rows = micro_batch_rows(work) if rows is None else rows
     return 3 * _mask_and_index_bytes(model, work, rows) + 4 * _FLOAT_BYTES * rows * model.hidden
 
 
 def micro_batch_rows(work: Workload) -> int:
     """min(ubatch, context x sequences), rounded up to a multiple of sequences. Source: llama-context.cpp."""
-    context = work.context_tokens or work.longest_tokens
-    rows = min(work.ubatch_tokens, context * work.concurrency)
+    rows = smaller(work.ubatch_tokens, work.room_tokens * work.concurrency)
     return -(-rows // work.concurrency) * work.concurrency
 
 
@@ -102,8 +102,7 @@ def most_rows(work: Workload) -> int:
 
     Unlike these it never falls when a sequence more is asked for, so that bounds grow with concurrency.
     """
-    context = work.context_tokens or work.longest_tokens
-    return min(work.ubatch_tokens, context * work.concurrency) + work.concurrency - 1
+    return smaller(work.ubatch_tokens, work.room_tokens * work.concurrency) + work.concurrency - 1
 
 
 def attention_elements(model: Model, work: Workload) -> int:

@@ -6,9 +6,8 @@ nothing here is fitted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from estimator.specs import Model, ModelFile, Workload
+from estimator.theory.columns import larger
 from estimator.theory.kv_cache import kv_bytes_per_cell
 from estimator.theory.terms import attended_positions, attention_lengths, windowed_layers, windowed_positions
 from estimator.theory.weights import (
@@ -36,59 +35,45 @@ def attention_flop(model: Model, batch_tokens: int, past_tokens: int) -> int:
     return 2 * model.heads * sum(attention_lengths(model)) * attended_cells(model, batch_tokens, past_tokens)
 
 
-def prefill_flop(file: ModelFile, work: Workload) -> int:
-    """FLOP of one prompt: 2·N_matrix·T + 2·N_head (last token only) + attention over depth and prompt."""
-    return (
-        matrix_flop_per_token(file) * work.prompt_tokens
-        + head_flop_per_token(file)
-        + attention_flop(file.model, work.prompt_tokens, work.depth_tokens)
-    )
+def micro_batches(prompt_tokens: int, depth_tokens: int, ubatch_tokens: int) -> list[tuple[int, int]]:
+    """(new tokens, tokens in the cache before them) of each micro-batch of a prompt after `depth_tokens`.
 
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One micro-batch of a prefill, as far as the model's shape decides it (not its weight types).
-
-    `attention_flop` and `cells` (positions of all layers whose keys and values the pass reads) are amounts of it alone.
+    >>> micro_batches(1200, 100, 512)
+    [(512, 100), (512, 612), (176, 1124)]
     """
-
-    batch_tokens: int
-    attention_flop: int
-    cells: int
+    starts = range(0, prompt_tokens, ubatch_tokens)
+    return [(min(ubatch_tokens, prompt_tokens - done), depth_tokens + done) for done in starts]
 
 
-def prefill_passes(model: Model, prompt_tokens: int, depth_tokens: int, ubatch_tokens: int) -> tuple[Pass, ...]:
-    """The micro-batches of a prompt after `depth_tokens`; each reads the cache up to its own end."""
-    found = []
-    for done in range(0, prompt_tokens, ubatch_tokens):
-        batch, past = min(ubatch_tokens, prompt_tokens - done), depth_tokens + done
-        cells = attended_cells(model, 1, past + batch - 1)
-        found.append(Pass(batch, attention_flop(model, batch, past), cells))
-    return tuple(found)
+def pass_flop(file: ModelFile, batch_tokens: int, past_tokens: int) -> int:
+    """FLOP of one micro-batch: 2·N_matrix a token + attention; without the head, which only the last one has."""
+    return matrix_flop_per_token(file) * batch_tokens + attention_flop(file.model, batch_tokens, past_tokens)
+
+
+def pass_bytes(file: ModelFile, batch_tokens: int, past_tokens: int, kv_type: str) -> float:
+    """Bytes that one micro-batch reads: matrices, touched experts, KV cache up to its end; without the head."""
+    cells = attended_cells(file.model, 1, past_tokens + batch_tokens - 1)
+    weights = bytes_read_per_step(file, batch_tokens) - head_read_bytes(file)
+    return weights + cells * kv_bytes_per_cell(file.model, kv_type)
 
 
 def prefill_time_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float, compute_flop_per_s: float) -> float:
     """Σ over micro-batches: max(FLOP / compute, bytes / bandwidth), in seconds, for one prompt.
 
-    bytes of a micro-batch = matrices and touched experts + KV cache up to its end; the head once, with the last.
+    See `pass_flop` and `pass_bytes`; the last one has the head besides: 2·N_head for one token, and its bytes.
     """
-    passes = prefill_passes(file.model, work.prompt_tokens, work.depth_tokens, work.ubatch_tokens)
-    matrix_flop, head_flop, head_bytes = matrix_flop_per_token(file), head_flop_per_token(file), head_read_bytes(file)
-    cell_bytes = kv_bytes_per_cell(file.model, work.kv_type)
-    weights = {rows: bytes_read_per_step(file, rows) - head_bytes for rows in {one.batch_tokens for one in passes}}
-    total = 0.0
-    for index, one in enumerate(passes):
-        flop = matrix_flop * one.batch_tokens + one.attention_flop
-        read = weights[one.batch_tokens] + one.cells * cell_bytes
-        if index == len(passes) - 1:
-            flop, read = flop + head_flop, read + head_bytes
+    total, (*others, last) = 0.0, micro_batches(work.prompt_tokens, work.depth_tokens, work.ubatch_tokens)
+    for batch, past in others:
+        read, flop = pass_bytes(file, batch, past, work.kv_type), pass_flop(file, batch, past)
         total += max(flop / compute_flop_per_s, read / bandwidth_bytes_per_s)
-    return total
+    read = pass_bytes(file, *last, work.kv_type) + head_read_bytes(file)
+    flop = pass_flop(file, *last) + head_flop_per_token(file)
+    return total + max(flop / compute_flop_per_s, read / bandwidth_bytes_per_s)
 
 
 def mean_context_tokens(work: Workload) -> int:
     """Tokens in the cache at the middle step of the output: the bounds are linear in it up to a window."""
-    return work.depth_tokens + work.prompt_tokens + 1 + max(0, work.output_tokens - 2) // 2
+    return work.depth_tokens + work.prompt_tokens + 1 + larger(0, work.output_tokens - 2) // 2
 
 
 def decode_cache_bytes(model: Model, work: Workload, context_tokens: int) -> float:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from estimator.specs import ModelFile, Workload
 from estimator.theory.kv_cache import kv_bytes_per_cell
-from estimator.theory.roofline import decode_bytes, decode_flop, prefill_flop, prefill_time_s
+from estimator.theory.roofline import (
+    decode_bytes,
+    decode_flop,
+    mean_context_tokens,
+    prefill_time_s,
+    time_per_token_s,
+)
 from estimator.theory.split import layer_bytes, offloaded_layers
 from estimator.theory.terms import windowed_layers, windowed_positions
-from estimator.theory.weights import bytes_read_per_step
+from estimator.theory.weights import bytes_read_per_step, head_read_bytes
 
 _FLOAT_BYTES = 4
 # After attention and after the feed-forward.
 _EXCHANGES_PER_LAYER = 2
-
-
-def mean_context_tokens(work: Workload) -> int:
-    """The context at the middle of the output: both bounds are linear in it."""
-    return work.depth_tokens + work.prompt_tokens + 1 + max(0, work.output_tokens - 2) // 2
 
 
 def host_decode_bytes(file: ModelFile, work: Workload) -> float:
@@ -32,14 +33,9 @@ def host_decode_bytes(file: ModelFile, work: Workload) -> float:
     """
     layers, count = layer_bytes(file, work), offloaded_layers(file, work)
     kept = min(file.model.layers, file.model.layers + 1 - count)
-    blocks = bytes_read_per_step(file, work.concurrency) - head_bytes(file)
-    read = blocks * sum(layers.weights[:kept]) / sum(layers.weights)
-    return read + (head_bytes(file) if count == 0 else 0) + work.concurrency * _kv_read_bytes(file, work, kept)
-
-
-def head_bytes(file: ModelFile) -> int:
-    """Bytes of the head, or of the embedding that is one as well."""
-    return sum(group.size_bytes for group in file.groups if group.role == "head")
+    head = head_read_bytes(file)
+    read = (bytes_read_per_step(file, work.concurrency) - head) * sum(layers.weights[:kept]) / sum(layers.weights)
+    return read + (head if count == 0 else 0) + work.concurrency * _kv_read_bytes(file, work, kept)
 
 
 def time_per_token_over_sides_s(
@@ -93,21 +89,18 @@ def time_per_token_of_split_tensors_s(
 
     `rates`: bandwidth and compute rate of one device.
     """
-    context, (bandwidth, compute) = mean_context_tokens(work), rates
-    step = decode_bytes(file, work, context) / (devices * bandwidth)
-    if compute is not None:
-        step = max(step, decode_flop(file, work, context) / (devices * compute))
+    bandwidth, compute = rates
+    step = time_per_token_s(file, work, devices * bandwidth, None if compute is None else devices * compute)
     return step + exchange_s(file, work.concurrency, devices, link_bytes_per_s)
 
 
 def prefill_time_of_split_tensors_s(
     file: ModelFile, work: Workload, devices: int, rates: tuple[float, float], link_bytes_per_s: float
 ) -> float:
-    """FLOP / (D x compute), no less than one reading of the weights by all, + the exchanges, in seconds."""
+    """Σ micro-batches: max(FLOP / (D x compute), bytes / (D x bandwidth)), + the exchanges, in seconds."""
     bandwidth, compute = rates
-    arithmetic = prefill_flop(file, work) / (devices * compute)
-    reading = bytes_read_per_step(file, min(work.prompt_tokens, work.ubatch_tokens)) / (devices * bandwidth)
-    return max(arithmetic, reading) + exchange_s(file, work.prompt_tokens, devices, link_bytes_per_s)
+    prefill = prefill_time_s(file, work, devices * bandwidth, devices * compute)
+    return prefill + exchange_s(file, work.prompt_tokens, devices, link_bytes_per_s)
 
 
 def _kv_read_bytes(file: ModelFile, work: Workload, kept: int) -> float:

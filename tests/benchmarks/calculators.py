@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from estimator.catalog import find_model
-from estimator.choices import Question
+from estimator.fits.choices import Question
 from estimator.specs import Hardware, Workload
 from estimator.tensors import model_file
 from estimator.theory import textbook
@@ -63,7 +63,7 @@ print("MIB", 7241732096 * float(sys.argv[1]) / 8 / 2**20 + (cache + activations)
 
 def ollama_bytes(weights: int, work: Workload) -> int:
     """weights + KV cache + max(4·n·(1 + 4·hidden + context·(1 + heads)), 4·n·(hidden + vocabulary)), in bytes."""
-    context = work.context_tokens or work.longest_tokens
+    context = work.room_tokens
     graph = max(
         4 * _ROWS * (1 + 4 * MODEL.hidden + context * (1 + MODEL.heads)),
         4 * _ROWS * (MODEL.hidden + MODEL.vocabulary),

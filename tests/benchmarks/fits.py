@@ -14,8 +14,8 @@ from statistics import median, quantiles
 
 from calibration.dataset import dataset
 from calibration.fitting import REFERENCE
-from estimator.choices import Question
 from estimator.coefficients import Coefficients, read_coefficients
+from estimator.fits.choices import Question
 from estimator.specs import Hardware, Workload
 from estimator.tensors import model_file
 from estimator.theory.buffers import pipeline_bytes

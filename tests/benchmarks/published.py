@@ -15,7 +15,7 @@ from statistics import median
 from estimator.tensors import MIXTURES
 from estimator.theory.buffers import micro_batch_rows
 from estimator.theory.kv_cache import KV_TYPES, kv_bytes_per_cell, kv_cache_bytes
-from estimator.theory.split_time import head_bytes
+from estimator.theory.weights import head_read_bytes
 from tests.benchmarks.against import print_table, say
 from tests.estimator.published import Logged, file_of, published
 
@@ -105,7 +105,7 @@ def _compute(found: Compared) -> str:
         return "experts left on the CPU by hand: copied to the GPU, or without its feed-forward"
     if found.error > 0:
         return "logits of all rows are counted, which this build did not plan"
-    if row.quant in MIXTURES and _near(_logits_bytes(row) + head_bytes(file_of(row)), row.value_bytes, 0.001):
+    if row.quant in MIXTURES and _near(_logits_bytes(row) + head_read_bytes(file_of(row)), row.value_bytes, 0.001):
         return "the head is on the host and copied over: counted where --gpu-layers says so"
     if (row.devices or 1) > 1 or _near(found.predicted_bytes + 5 * inputs, row.value_bytes, 0.001):
         return "copies of inputs for a pipeline of GPUs: counted where there are several"

@@ -61,7 +61,7 @@ def test_the_quantiles_are_the_laws_at_the_sizes_asked() -> None:
 
 
 def test_intervals_are_factors_of_the_quantile_and_wider_away_from_the_surest_prompt() -> None:
-    wide = (1.0, 0.0, 2e-5)
+    wide = (1.0, -1e-3, 2e-5)
     ttft = replace(ENTRY.ttft, constant_s=0.4, per_prompt_token_s=0.0005, interval={"p50": (0.9, 1.2)}, leverage=wide)
     known = replace(
         ENTRY,
@@ -70,7 +70,7 @@ def test_intervals_are_factors_of_the_quantile_and_wider_away_from_the_surest_pr
         end_to_end=EndToEndLaw({}, {"p50": (0.95, 1.1)}),
     )
     said = answer(known, ApiQuestion("gpt-4-turbo", 400, 101))
-    stretch = (1 + 2e-5 * 400 * 400) ** 0.5 / 0.6
+    stretch = (1 - 2 * 1e-3 * 400 + 2e-5 * 400 * 400) ** 0.5 / 0.6
     low, high = 0.6 * 0.9**stretch, 0.6 * 1.2**stretch
     assert said.ttft_interval_s == {"p50": pytest.approx((low, high)), "p90": None, "p99": None}
     assert said.time_per_token_interval_s["p50"] == pytest.approx((0.018, 0.022))
@@ -174,6 +174,8 @@ def test_a_model_of_several_providers_wants_one_named() -> None:
         (("--api", "llama2:13b", "--provider", "anyscal"), 3, "did you mean anyscale?"),
         (("--api", "gpt-4-turbo", "--quant", "q4_0"), 2, "--quant is of models on a machine of yours"),
         (("--api", "gpt-4-turbo", "--concurrency", "8"), 2, "--concurrency is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--gpu-layers", "8"), 2, "--gpu-layers is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--link", "1GB/s"), 2, "--link is of models on a machine of yours"),
         (("--price-in", "3"), 2, "--price-in is of models behind an API"),
         (("--api", "gpt-4-turbo", "--price-in", "3"), 2, "give --price-in and --price-out"),
         (("--api", "gpt-4-turbo", "--coefficients", "nowhere.json"), 4, "cannot read API coefficients"),
@@ -199,6 +201,8 @@ def test_the_answer_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["end_to_end_s"]["p99"] is None
     assert main(["models", "--api"]) == 0
     assert "llama2:13b" in capsys.readouterr().out
+    assert main(["models", "--api", "--json"]) == 0
+    assert {"openai", "anyscale"} <= {entry["provider"] for entry in json.loads(capsys.readouterr().out)}
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,12 @@ def test_electricity_that_costs_more_than_the_api_never_pays() -> None:
     assert found.reason.startswith("electricity alone costs $0.00100 a request, the API $0.0000100")
 
 
+def test_idle_draw_is_paid_all_day_and_saved_while_a_request_is_worked_on() -> None:
+    # A day's 86,400 s at 100 W and $0.36 a kWh are $0.864, a request's 10 s at 300 - 100 W are $0.0002.
+    outlay = Outlay("owned", 0.01, (), usd_per_kwh=0.36, busy_w=300.0, idle_w=100.0)
+    assert point(0.0102, 10.0, outlay).requests_per_day == pytest.approx((0.24 + 0.864) / (0.0102 - 0.0002))
+
+
 def test_a_machine_that_costs_nothing_is_always_cheaper() -> None:
     assert point(0.01, 10.0, Outlay("owned", 0.0, ())).verdict == "always"
 

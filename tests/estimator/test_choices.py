@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimator.catalog import find_model, models
-from estimator.choices import (
+from estimator.coefficients import Coefficients, HeldOut
+from estimator.device import catalogued_hardware
+from estimator.errors import EstimatorError
+from estimator.fits.choices import (
     Largest,
     Question,
     best_quant,
@@ -18,10 +21,7 @@ from estimator.choices import (
     largest_context_tokens,
     most,
 )
-from estimator.choices_text import fit_text
-from estimator.coefficients import Coefficients
-from estimator.device import catalogued_hardware
-from estimator.errors import EstimatorError
+from estimator.fits.text import fit_text
 from estimator.hardware import find_parts
 from estimator.needs import memory_and_verdict
 from estimator.predict import predict
@@ -77,6 +77,15 @@ def test_predict_and_fit_never_disagree() -> None:
         for fitted in (None, coefficients()):
             question = asked(computer(free), fitted=fitted)
             assert fit_answer(question).verdict == predict(question.file, WORK, question.hardware, fitted).fit
+
+
+def test_the_worst_that_was_held_out_bounds_memory_where_it_exceeds_the_interval() -> None:
+    held_out = {"memory_anonymous": HeldOut(0.01, 2.0, 5, (-0.05, 0.05)), "memory_file": HeldOut(0.0, 0.0, 5, (0, 0))}
+    question = asked(computer(8 * GIB), fitted=coefficients(held_out=held_out))
+    memory = memory_and_verdict(question.file, WORK, question.hardware, question.coefficients, "engineering")[0]
+    anonymous = memory["anonymous_bytes"].value
+    assert anonymous is not None
+    assert question.verdict().anonymous_bytes == pytest.approx(3 * anonymous, abs=1)
 
 
 def test_a_process_that_was_not_measured_is_counted_all_the_same() -> None:

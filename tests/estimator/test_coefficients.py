@@ -74,6 +74,8 @@ def _plain() -> dict[str, Any]:
         ({"format": 1}, f"format 1, older than {FORMAT}: fit again"),
         ({"speed": []}, r"speed must be dict"),
         ({"speed": {"step": {"shown": ""}}}, "lacks the field 'seconds_per_unit'"),
+        ({"speed": {"step": {"shown": "", "seconds_per_unit": -1e-9}}}, "step takes less than no time"),
+        ({"fitted_at": float("nan")}, "is not JSON .NaN is no number"),
         ({"extra": 1}, "unknown field 'extra'"),
         ({"valid": None}, "valid must be an object"),
     ],
@@ -85,7 +87,7 @@ def test_a_file_of_another_shape_is_refused_by_name(changed: dict[str, Any], mes
         read_coefficients(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff", "[" * 100_000])
 def test_a_file_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(text, "latin-1")

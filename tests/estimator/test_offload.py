@@ -28,6 +28,7 @@ from estimator.theory.split import (
     streamed_bytes,
 )
 from estimator.theory.split_time import exchange_s
+from estimator.theory.weights import bytes_read_per_step
 from tests.estimator.examples import FILE, MODEL, WORK
 
 GIB, MIB = 2**30, 2**20
@@ -83,6 +84,8 @@ def test_several_gpus_keep_four_copies_of_a_micro_batchs_inputs() -> None:
     assert pipeline_bytes(LLAMA.model, work) >= 80 * MIB
     # 3 masks of 16 MiB, 4 inputs of 8 MiB, and 3 times 4 MiB of indices, to be safe.
     assert pipeline_bytes(LLAMA.model, work) < 93 * MIB
+    indices = 512 * (8 * 8 * 128 + 36)
+    assert pipeline_bytes(LLAMA.model, work) == 3 * (16 * MIB + indices) + 4 * 8 * MIB
 
 
 def test_layers_that_are_not_on_the_gpu_leave_their_weights_and_cache_to_the_host() -> None:
@@ -148,6 +151,15 @@ def test_all_layers_on_the_host_take_its_whole_time_but_for_nothing() -> None:
     assert none == pytest.approx(time_per_token_s(MISTRAL, Workload(512, 128), 50e9, None), rel=1e-3)
 
 
+def test_each_micro_batch_of_a_prompt_takes_the_hosts_layers_over_the_link() -> None:
+    # 17 layers on the GPU, the head among them: 16 blocks are copied for each of 3 micro-batches of 512, 512 and 76.
+    halves = (answer(MISTRAL, machine("RTX 4090", link=25e9), gpu_layers=g, prompt_tokens=1100) for g in (17, 33))
+    split, whole = (found.speed["ttft_s"].value for found in halves)
+    assert split is not None
+    assert whole is not None
+    assert split - whole == pytest.approx(3 * sum(layer_bytes(MISTRAL, CONTEXT).weights[:16]) / 25e9)
+
+
 def test_without_the_hosts_rate_or_the_link_a_split_has_no_time_and_says_what_to_state() -> None:
     found = answer(MISTRAL, machine("RTX 4090"), gpu_layers=17)
     assert (found.speed["time_per_token_s"].value, found.speed["ttft_s"].value) == (None, None)
@@ -173,6 +185,15 @@ def test_split_tensors_are_read_by_all_gpus_at_the_price_of_an_exchange() -> Non
     assert four == pytest.approx((one or 0) / 4 + exchange_s(MISTRAL, 1, 4, 50e9))
     layers = answer(MISTRAL, machine("4x RTX 4090")).speed["time_per_token_s"].value
     assert layers == one
+
+
+def test_each_micro_batch_of_a_prompt_reads_the_weights_of_split_tensors_anew() -> None:
+    # A slow memory bounds all 4 micro-batches: matrices 4 times, the head once, their cache, over 2 x 1 GB/s.
+    hardware = replace(machine("2x RTX 4090", link=50e9), bandwidth_bytes_per_s=1e9)
+    found = answer(MISTRAL, hardware, split="tensor", prompt_tokens=2048).speed["ttft_s"].value
+    head = 32_000 * 4096 * 210 // 256
+    read = 4 * (bytes_read_per_step(MISTRAL) - head) + head + (512 + 1024 + 1536 + 2048) * 128 * 1024
+    assert found == pytest.approx(read / 2e9 + exchange_s(MISTRAL, 2048, 2, 50e9))
 
 
 def test_split_tensors_without_a_known_link_have_no_time() -> None:

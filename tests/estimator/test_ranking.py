@@ -13,8 +13,8 @@ from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
 from estimator.hardware import find_part
 from estimator.predict import predict
-from estimator.ranking import Ranked, ranked_models
-from estimator.ranking_text import ranking_text
+from estimator.ranking.ranked import Ranked, ranked_models
+from estimator.ranking.text import ranking_text
 from estimator.specs import Hardware, Workload
 from estimator.tensors import MIXTURES, model_file
 from tests.estimator.examples import PRICES, coefficients
@@ -73,6 +73,13 @@ def test_where_there_is_an_interval_its_low_end_must_be_fast_enough() -> None:
     lows = [row.decode_tokens_per_s.low for row in rows]
     assert any(low is not None for low in lows)
     assert all(low is None or low >= 1.0 for low in lows)
+    # A speed between the low end and the value of a row: its value alone would do.
+    row = max(rows, key=lambda row: (row.decode_tokens_per_s.low is not None, row.decode_tokens_per_s.value))
+    low, value = row.decode_tokens_per_s.low, row.decode_tokens_per_s.value
+    assert low is not None
+    assert value is not None
+    between = ranked_models(WORK, HARDWARE, fitted, (low + value) / 2, ("Q4_0",))
+    assert row.model not in {other.model for other in between}
 
 
 def test_one_weight_type_can_be_asked_for() -> None:

@@ -155,6 +155,13 @@ def test_textbook_formulas_leave_the_reference_aside() -> None:
     assert answer.speed["time_per_token_s"].basis == "theory"
 
 
+def test_processor_cores_of_a_wide_apple_chip_get_243_of_400_of_its_bandwidth() -> None:
+    wide, narrow = (machine_of_part(find_part(name), "CPU") for name in ("M1 Max", "M1"))
+    assert wide.bandwidth_bytes_per_s == pytest.approx(find_part("M1 Max").bandwidth_bytes_per_s * 243 / 400)
+    assert narrow.bandwidth_bytes_per_s == find_part("M1").bandwidth_bytes_per_s
+    assert machine_of_part(find_part("M1 Max")).bandwidth_bytes_per_s == find_part("M1 Max").bandwidth_bytes_per_s
+
+
 def test_shares_of_weight_classes_add_up_to_one() -> None:
     assert sum(shares(FILE).values()) == pytest.approx(1.0)
 

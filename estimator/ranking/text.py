@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from estimator.answer import Quantity
-from estimator.ranking import Ranked
+from estimator.ranking.ranked import Ranked
 from estimator.render import size, wrapped
 from estimator.scope import assumptions
 from estimator.specs import Hardware, Workload

@@ -12,15 +12,14 @@ from typing import Literal
 
 from estimator.answer import Quantity, Verdict
 from estimator.coefficients import Coefficients
-from estimator.needs import check, memory_and_verdict
+from estimator.needs import MOST_CONCURRENCY, check, memory_and_verdict
 from estimator.shapes import ARCHITECTURES
 from estimator.specs import Hardware, ModelFile, Workload
-from estimator.tensors import MIXTURES, model_file
+from estimator.tensors import mixtures_of, model_file
 from estimator.theory.kv_cache import KV_TYPES
 from estimator.theory.memory import shares_of_devices
 
 Fit = Literal["yes", "yes with settings", "no", "unknown"]
-MOST_CONCURRENCY = 2**16
 # Below this much context a model is of little use: no setting proposes less, unless less was asked for.
 LEAST_CONTEXT_TOKENS = 1024
 
@@ -145,8 +144,7 @@ def best_quant(question: Question) -> str | None:
     model = question.file.model
     if model.architecture not in ARCHITECTURES:
         return None
-    names = [name for name in MIXTURES if name != "MXFP4_MOE" or model.experts]
-    files = sorted((model_file(model, name) for name in names), key=lambda file: -file.weight_bytes)
+    files = sorted((model_file(model, name) for name in mixtures_of(model)), key=lambda file: -file.weight_bytes)
     return next((file.quant for file in files if replace(question, file=file).verdict().fits == "yes"), None)
 
 
@@ -190,7 +188,7 @@ def _other_cache(question: Question) -> Iterator[Setting]:
 
 def _less_context(question: Question) -> Iterator[Setting]:
     tokens = largest_context_tokens(question)
-    asked = question.work.context_tokens or question.work.longest_tokens
+    asked = question.work.room_tokens
     if min(asked, LEAST_CONTEXT_TOKENS) <= tokens < asked:
         work = replace(question.work, context_tokens=tokens)
         yield _setting(work, question.verdict(context_tokens=tokens))
@@ -210,11 +208,11 @@ def _fewer_layers(question: Question) -> Iterator[Setting]:
 
 
 def _setting(work: Workload, verdict: Verdict) -> Setting:
-    return Setting(work.context_tokens or work.longest_tokens, work.kv_type, work.gpu_layers, (), verdict)
+    return Setting(work.room_tokens, work.kv_type, work.gpu_layers, (), verdict)
 
 
 def _changes(asked: Workload, setting: Setting) -> tuple[str, ...]:
-    context = asked.context_tokens or asked.longest_tokens
+    context = asked.room_tokens
     pairs = (
         ("context", setting.context_tokens != context),
         ("kv_type", setting.kv_type != asked.kv_type),

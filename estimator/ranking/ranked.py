@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from estimator.answer import Answer, Quantity
 from estimator.catalog import models
 from estimator.errors import EstimatorError
+from estimator.needs import check
 from estimator.predict import predict
 from estimator.reference.speed import Calibration
 from estimator.specs import Hardware, Model, ModelFile, Workload
-from estimator.tensors import MIXTURES, model_file
+from estimator.tensors import mixtures_of, model_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def ranked_models(
     The low end of the interval counts where there is one, else the value. A model whose own context is shorter than
     `work.context_tokens` is asked with its own. Raises EstimatorError where no speed can be known.
     """
-    if not least_tokens_per_s >= 0:
+    check(work, hardware)
+    if not 0 <= least_tokens_per_s < math.inf:
         raise EstimatorError("the least speed must be at least 0 tokens per second")
     if coefficients is None and hardware.bandwidth_bytes_per_s is None:
         raise EstimatorError("no speed can be told: state --bandwidth 25GB/s, measure and fit, or name --hardware")
@@ -62,7 +65,7 @@ def _best(
 ) -> Iterator[Ranked]:
     """The first of the weight types, most bits first, that fits and is fast enough, if there is one."""
     least, quants = wanted
-    context = min(work.context_tokens or work.longest_tokens, model.context_tokens)
+    context = min(work.room_tokens, model.context_tokens)
     if context < work.longest_tokens:
         return
     work = replace(work, context_tokens=context)
@@ -79,8 +82,7 @@ def _best(
 
 
 def _files(model: Model, quants: Sequence[str]) -> Iterator[ModelFile]:
-    names = quants or [name for name in MIXTURES if name != "MXFP4_MOE" or model.experts]
-    by_bits = sorted(names, key=lambda name: -model_file_bits(model, name))
+    by_bits = sorted(quants or mixtures_of(model), key=lambda name: -model_file_bits(model, name))
     return (model_file(model, name) for name in by_bits)
 
 

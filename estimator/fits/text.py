@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from estimator.choices import MOST_CONCURRENCY, FitAnswer, Setting
+from estimator.fits.choices import FitAnswer, Setting
+from estimator.needs import MOST_CONCURRENCY
 from estimator.render import LABELS, size, wrapped
 from estimator.specs import Hardware, Workload
 
@@ -32,7 +33,7 @@ def _asked(work: Workload) -> str:
     at_once = f" for each of {work.concurrency:,} requests" if work.concurrency > 1 else ""
     layers = "" if work.gpu_layers is None else f", {work.gpu_layers} layers on the GPU"
     split = ", tensors split" if work.split == "tensor" else ""
-    context = f"{work.context_tokens or work.longest_tokens:,} tokens of context"
+    context = f"{work.room_tokens:,} tokens of context"
     return f"{context}{at_once}, {work.kv_type} cache{layers}{split}"
 
 
