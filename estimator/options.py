@@ -121,11 +121,9 @@ def _add_machine(command: ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
-# What a model behind an API is not asked.
-_OF_ENGINES = (
-    "model", "quant", "depth", "concurrency", "context", "kv_type", "flash_attention", "hardware", "instance",
-    "memory", "bandwidth", "compute", "usd_per_hour", "utilisation", "watts", "usd_per_kwh", "formulas",
-)  # fmt: skip
+# What `predict` knows of a model behind an API; all else is of engines.
+_OF_APIS = ("provider", "price_in", "price_out")
+_OF_BOTH = ("command", "debug", "api", "prompt_tokens", "output_tokens", "coefficients", "json")
 
 
 def _add_api(command: ArgumentParser) -> None:
@@ -138,13 +136,13 @@ def _add_api(command: ArgumentParser) -> None:
 
 def require_one_question(options: Namespace) -> None:
     """Raises EstimatorError where options of engines and of APIs are mixed."""
-    whole = parser()
-    given = whole.parse_args(["predict"])
+    plain = vars(parser().parse_args(["predict"]))
+    given = [name for name, value in vars(options).items() if value != plain[name]]
     if options.api is None:
-        mixed = [name for name in ("provider", "price_in", "price_out") if getattr(options, name) is not None]
+        mixed = [name for name in given if name in _OF_APIS]
         reason = "is of models behind an API: name one with --api"
     else:
-        mixed = [name for name in _OF_ENGINES if getattr(options, name) != getattr(given, name)]
+        mixed = [name for name in given if name not in _OF_APIS + _OF_BOTH]
         reason = "is of models on a machine of yours: leave it out with --api"
     if mixed:
         raise EstimatorError(f"--{mixed[0].replace('_', '-')} {reason}")
