@@ -67,6 +67,7 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.queues
 	$(BIN)/python -m tests.benchmarks.growth
 	$(BIN)/python -m tests.benchmarks.sweeping
+	$(BIN)/python -m tests.benchmarks.noise
 	$(BIN)/python -m tests.benchmarks.comparing
 	$(BIN)/python -m tests.benchmarks.gate
 	$(BIN)/python -m tests.benchmarks.laws served

@@ -32,8 +32,10 @@ Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of run
 
 
 @app.callback()
-def calibration(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
-    """FIT: corrections from measurements onto the theory."""
+def calibration(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """FIT: corrections from measurements onto the theory. --debug may stand anywhere."""
 
 
 @app.command()
@@ -208,7 +210,8 @@ def report(
 def main() -> None:
     """Runs the command line; errors become one line and their exit status."""
     try:
-        app()
+        # Of every command: typer would take it in one place only.
+        app([word for word in sys.argv[1:] if word != "--debug"])
     except (CalibrationError, HarnessError, EstimatorError) as error:
         if "--debug" in sys.argv:
             raise

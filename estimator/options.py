@@ -79,7 +79,9 @@ def _add_model(command: ArgumentParser) -> None:
     command.add_argument("--quant", help="weight type (q4_k_m); files and servers state their own")
     command.add_argument("--concurrency", type=int, default=1, metavar="N", help="requests at once (1)")
     command.add_argument("--kv-type", default="f16", help="type of the KV cache: f16, q8_0, q4_0 (%(default)s)")
-    command.add_argument("--flash-attention", action=BooleanOptionalAction, default=True, help="as the engine is told")
+    command.add_argument(
+        "--flash-attention", action=BooleanOptionalAction, default=True, help="as the engine is told (on)"
+    )
     command.add_argument("--gpu-layers", type=int, metavar="N", help="layers on the GPU, the head as one more (all)")
     command.add_argument("--split", choices=("layer", "tensor"), default="layer", help="among GPUs (%(default)s)")
 
@@ -100,7 +102,7 @@ def _add_circumstances(command: ArgumentParser) -> None:
     )
     command.add_argument("--watts", type=float, metavar="W", help="power under load, with --usd-per-kwh")
     command.add_argument("--usd-per-kwh", type=float, metavar="USD", help="price of electricity, with --watts")
-    command.add_argument("--formulas", choices=("engineering", "textbook"), default="engineering")
+    command.add_argument("--formulas", choices=("engineering", "textbook"), default="engineering", help="(%(default)s)")
 
 
 def _add_machine(command: ArgumentParser) -> None:
@@ -187,7 +189,9 @@ def _add_axes(command: ArgumentParser) -> None:
     ):
         shown = text if default is None else f"{text} (%(default)s)".strip()
         command.add_argument(option, default=default, metavar="LIST", help=shown)
-    command.add_argument("--flash-attention", action=BooleanOptionalAction, default=True, help="as the engine is told")
+    command.add_argument(
+        "--flash-attention", action=BooleanOptionalAction, default=True, help="as the engine is told (on)"
+    )
     command.add_argument("--bandwidth", metavar="RATE", help="memory bandwidth of this machine, such as 25GB/s")
     command.add_argument("--compute", metavar="RATE", help="compute rate of this machine, such as 200GFLOP/s")
     command.add_argument("--fits", action="store_true", help="only what fits")

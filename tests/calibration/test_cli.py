@@ -137,6 +137,12 @@ def test_what_cannot_be_fitted_is_one_clear_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [("fit", "nowhere", "--debug"), ("--debug", "fit", "nowhere")])
+def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert "Traceback" in run("calibration", *words, cwd=tmp_path).stderr
+
+
+@pytest.mark.slow
 def test_coefficients_that_are_none_or_cannot_be_written_are_refused(tmp_path: Path) -> None:
     planted_run(tmp_path / "run", models=MODELS[:1])
     (tmp_path / "bad.json").write_text("{")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def test_models_that_were_left_out_whole_are_predicted_within_the_stated_error(
     assert error.groups >= 5
     assert error.median <= median
     assert error.worst <= worst
+
+
+def test_the_table_of_the_readme_is_what_the_stored_campaign_gives(rebuilt: Fitted) -> None:
+    readme = (CAMPAIGN.parents[1] / "README.md").read_text("utf-8")
+    table = re.findall(
+        r"^\| (\w+).* \| ([\d.]+) % \| ([\d.]+) %.* \| (\d+) (?:VALID cells|processes)", readme, re.MULTILINE
+    )
+    told = {name: (float(median), float(worst), int(count)) for name, median, worst, count in table}
+    residuals = rebuilt.residuals | {f"memory_{kind}": kept for kind, kept in rebuilt.memory_residuals.items()}
+    found = {}
+    for name in ("decode", "prefill", "memory_anonymous", "memory_file"):
+        error = rebuilt.coefficients.held_out[name]
+        percent = (pytest.approx(100 * share, abs=0.06) for share in (error.median, error.worst))
+        found[name.removeprefix("memory_")] = (*percent, len(residuals[name]))
+    assert told == found
 
 
 def test_memory_of_models_left_out_is_within_two_percent_for_every_process(rebuilt: Fitted) -> None:

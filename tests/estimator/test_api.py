@@ -176,6 +176,8 @@ def test_a_model_of_several_providers_wants_one_named() -> None:
         (("--api", "gpt-4-turbo", "--concurrency", "8"), 2, "--concurrency is of models on a machine of yours"),
         (("--api", "gpt-4-turbo", "--gpu-layers", "8"), 2, "--gpu-layers is of models on a machine of yours"),
         (("--api", "gpt-4-turbo", "--link", "1GB/s"), 2, "--link is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--instance", "g5.xlarge"), 2, "--instance is of models on a machine of yours"),
+        (("--api", "gpt-4-turbo", "--anyway"), 2, "--anyway is of models on a machine of yours"),
         (("--price-in", "3"), 2, "--price-in is of models behind an API"),
         (("--api", "gpt-4-turbo", "--price-in", "3"), 2, "give --price-in and --price-out"),
         (("--api", "gpt-4-turbo", "--coefficients", "nowhere.json"), 4, "cannot read API coefficients"),

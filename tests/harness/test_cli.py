@@ -156,8 +156,12 @@ def test_a_law_that_is_none_is_refused_with_the_simulated_engines_words(tmp_path
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
-    done = harness("run", "--model", "mistal:7b", "--debug", cwd=tmp_path)
-    assert "Traceback" in done.stderr
+    for words in (
+        ("run", "--model", "mistal:7b", "--debug"),
+        ("show", "nowhere", "--debug"),
+        ("--debug", "show", "no"),
+    ):
+        assert "Traceback" in harness(*words, cwd=tmp_path).stderr
 
 
 def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
