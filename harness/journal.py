@@ -9,8 +9,9 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -32,20 +33,42 @@ def _lines() -> TypeAdapter[Line]:
     return TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 
+def new_folder(results: Path, run_id: str) -> Path:
+    """A folder of its own for a new run: with a number where a run that began in the same second has the name.
+
+    Raises BadResults.
+    """
+    with _writing_in(results):
+        results.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = results / (run_id if number == 1 else f"{run_id}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    raise AssertionError  # counting has no end
+
+
+@contextlib.contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    """What keeps a folder from being written, as BadResults."""
+    try:
+        yield
+    except OSError as error:
+        raise BadResults(
+            f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
+        ) from error
+
+
 class Journal:
     """An open journal. Each line is on the disk when `append` returns; a torn last line is cut off on opening."""
 
     def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
         self.path = folder / JOURNAL
         self._sync = sync
-        try:
+        with _writing_in(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a failed write leaves behind must not come out later.
             self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise BadResults(
-                f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
-            ) from error
         self._cut_torn_line()
 
     def __enter__(self) -> Self:
