@@ -276,7 +276,10 @@ def find_journals(paths: list[Path]) -> list[Path]:
     """Every journal under the given files and folders, sorted. Raises BadResults where one has none."""
     found: list[Path] = []
     for path in paths:
-        here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        try:
+            here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        except OSError as error:
+            raise BadResults(f"cannot look for results at {path}: {error.strerror}") from error
         if not here:
             raise BadResults(
                 f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`"

@@ -57,7 +57,7 @@ class OllamaServer:
         target = self._call.target
         return Facts(
             engine="ollama",
-            engine_version=str(version_answer.json().get("version", "unknown")),
+            engine_version=_version(version_answer.json()),
             options={
                 "num_ctx": self._context if self._says_context else "the model's own",
                 "temperature": 0,
@@ -139,6 +139,10 @@ def _place(url: str) -> tuple[str, int | None]:
 def _said_memory(entry: Any) -> dict[str, int]:
     """The server's own account of a loaded model: an estimate made before loading, not a measurement."""
     return {"said_bytes": int(entry.size or 0), "said_vram_bytes": int(entry.size_vram or 0)}
+
+
+def _version(told: Any) -> str:
+    return str(told.get("version", "unknown")) if isinstance(told, dict) else "unknown"
 
 
 def _plain(value: Any) -> bool:

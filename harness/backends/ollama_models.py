@@ -202,7 +202,8 @@ def _failures() -> tuple[type[Exception], ...]:
     """What the client library raises for a server that does not answer as it should."""
     from ollama import RequestError, ResponseError
 
-    return httpx.HTTPError, httpx.InvalidURL, ResponseError, RequestError, ConnectionError, ValueError
+    # TypeError: it takes any JSON for an object, ClientResponse(**[1]).
+    return httpx.HTTPError, httpx.InvalidURL, ResponseError, RequestError, ConnectionError, TypeError, ValueError
 
 
 class named:
@@ -220,4 +221,4 @@ class named:
         if isinstance(error, ResponseError):
             raise RequestFailed(f"{self._url}: HTTP {error.status_code}: {error.error}") from error
         if isinstance(error, _failures()):
-            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".strip()) from error
+            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".partition("\n")[0].strip()) from error

@@ -92,12 +92,15 @@ async def require_there(backend: str, client: AsyncOpenAI, chat: Chat) -> None:
 
     try:
         with _said():
-            listed = [entry.id async for entry in client.models.list()]
+            listed = [str(entry.id) async for entry in client.models.list()]
     except RequestFailed as error:
         # A server need not list its models.
         if isinstance(error.__cause__, NotFoundError):
             return
         raise NotThere(f"{backend}: {chat.host}: {error}") from error
+    except (AttributeError, TypeError) as error:
+        # The library believes whatever is JSON.
+        raise NotThere(f"{backend}: {chat.host} lists no models: is that an OpenAI endpoint?") from error
     chat.require_model(listed)
 
 

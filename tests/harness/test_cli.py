@@ -163,6 +163,11 @@ def test_results_that_are_not_there_or_empty_or_newer_are_refused(tmp_path: Path
     refused("show", ".", cwd=tmp_path, status=7, said="update this program")
 
 
+@pytest.mark.parametrize("command", [("show",), ("compare",), ("report", "--html", "page.html"), ("run", "--resume")])
+def test_a_name_that_no_file_can_have_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    refused(*command, "a" * 300, cwd=tmp_path, status=7, said="File name too long")
+
+
 def test_a_law_that_is_none_is_refused_with_the_simulated_engines_words(tmp_path: Path) -> None:
     refused("run", "--backend", "simulated", "--law", '{"speed": 9}', cwd=tmp_path, status=6, said="speed")
 
