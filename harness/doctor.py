@@ -135,18 +135,18 @@ async def ollama_line(given: str | None = None) -> str:
         url = server_url(given)
     except HarnessError as error:
         return f"none: {error}"
-    wire, shown = Wire(url, time.perf_counter_ns, timeout_s=2.0), _without_password(url)
+    wire = Wire(url, time.perf_counter_ns, timeout_s=2.0)
     try:
         told, tags = await wire.get_json("/api/version"), await wire.get_json("/api/tags")
     except RequestFailed:
-        return f"no Ollama server answers at {shown}"
+        return f"no Ollama server answers at {url}"
     finally:
         await wire.close()
     listed = tags.get("models") or [] if isinstance(tags, dict) else None
     if not isinstance(told, dict) or not isinstance(listed, list):
-        return f"what answers at {shown} is no Ollama server"
+        return f"what answers at {url} is no Ollama server"
     names = [str(entry.get("name")) for entry in listed if isinstance(entry, dict)]
-    return f"{told.get('version', 'unknown')} at {shown}, " + (f"models: {', '.join(names)}" if names else "no models")
+    return f"{told.get('version', 'unknown')} at {url}, " + (f"models: {', '.join(names)}" if names else "no models")
 
 
 def openai_line(environment: Mapping[str, str]) -> str:
