@@ -231,6 +231,14 @@ def test_a_run_is_itself_by_whatever_path_it_is_named_and_as_a_copy(
         comparisons(both, other, "x,y", 0.05, anyway=False)
 
 
+def test_a_run_that_stands_twice_in_a_folder_is_not_counted_twice(tmp_path: Path) -> None:
+    stored(tmp_path / "a", run(QUIET, 1))
+    stored(tmp_path / "b" / "first", run(QUIET, 2))
+    shutil.copytree(tmp_path / "b" / "first", tmp_path / "b" / "copy")
+    with pytest.raises(HarnessError, match="holds the run run-2 twice"):
+        comparisons(tmp_path / "a", tmp_path / "b", None, 0.05, anyway=False)
+
+
 def test_rank_intervals_have_the_ranks_of_published_tables() -> None:
     a, b = np.arange(10.0), np.arange(10.0) + 0.001 * np.arange(10) ** 2
     found, ranked = unpaired(a, b, 0.95), np.sort(np.subtract.outer(b, a), axis=None)
@@ -284,3 +292,18 @@ def test_what_holds_for_all_comparisons_together_counts_those_that_have_an_inter
     assert found.judged == 2
     assert [d.firm for d in all_of(found) if d.ratio is not None] == [True, True]
     assert not any(d.firm for d in all_of(found) if d.ratio is None)
+
+
+@pytest.mark.parametrize(("together", "firm"), [(3, True), (4, False)])
+def test_what_is_firm_would_come_by_chance_in_one_of_twenty_of_all_comparisons_together(
+    together: int, firm: bool
+) -> None:
+    # Of five values a side the most extreme order comes by chance in 2 of 252 cases: 1 in 126. Each cell has two
+    # comparisons: 0.05 / 6 is more than that, 0.05 / 8 is less.
+    def side(seed: int, slower: float) -> Record:
+        record = run(STEADY, seed, slower, repeats=5)
+        return replace(record, requests=tuple(r for r in record.requests if r.cell in cells()[:together]))
+
+    found = compare(*sides(side(1, 1.0), side(2, 2.0)))
+    assert found.judged == 2 * together
+    assert {(d.word, d.firm) for d in all_of(found)} == {("slower", firm)}
