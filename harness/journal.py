@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
@@ -80,8 +80,11 @@ class Journal:
         self._file.close()
 
     def append(self, *lines: Line) -> None:
-        """Writes and syncs lines. Raises BadResults (disk full); what stood before stays readable."""
-        data = b"".join(to_json(line) + b"\n" for line in lines)
+        """Writes and syncs lines. Raises BadResults (disk full, no JSON); what stood before stays readable."""
+        try:
+            data = b"".join(to_json(line) + b"\n" for line in lines)
+        except PydanticSerializationError as error:
+            raise BadResults(f"cannot add to {self.path}: {error}") from error
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
@@ -115,7 +118,7 @@ class Scribe:
         self.folder = journal.path.parent
         self._journal = journal
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-        self._failure: BadResults | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
     def __enter__(self) -> Self:
@@ -131,7 +134,7 @@ class Scribe:
             raise self._failure
 
     def append(self, line: Line) -> None:
-        """Hands a line over. Raises BadResults where an earlier one could not be written."""
+        """Hands a line over. Raises what went wrong with an earlier one, BadResults where it is not our fault."""
         if self._failure is not None:
             raise self._failure
         self._lines.put(line)
@@ -146,10 +149,8 @@ class Scribe:
             try:
                 if self._failure is None:
                     self._journal.append(*batch)
-            except BadResults as failure:
+            except Exception as failure:  # noqa: BLE001 - raised as it is by who hands lines over
                 self._failure = failure
-            except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
-                self._failure = BadResults(f"cannot add to {self._journal.path}: {error}")
             if last:
                 return
 
