@@ -20,7 +20,7 @@ from harness.backends.ollama_models import borrowed, context_tokens, server_url
 from harness.backends.openai import openai_client, require_there, stamped_client
 from harness.record import Usage
 from harness.wire.raw import first_line
-from harness.wire.streams import Reader, ollama_stream, openai_stream
+from harness.wire.streams import Reader, ollama_stream, openai_stream, shaped
 from harness.wire.tap import RequestFailed
 from harness.wire.transport import HTTPX, StampedTransport
 
@@ -65,8 +65,10 @@ class LangChainChat:
                     yield None
                 usage = getattr(chunk, "usage_metadata", None)
                 if usage:
-                    cached = (usage.get("input_token_details") or {}).get("cache_read")
-                    yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
+                    with shaped():
+                        cached = (usage.get("input_token_details") or {}).get("cache_read")
+                        claimed = Usage(usage["input_tokens"], usage["output_tokens"], cached)
+                    yield claimed
 
     def _model(self, output_tokens: int) -> BaseChatModel:
         if output_tokens not in self._models:

@@ -17,7 +17,7 @@ from harness.backends.local import is_local, listening_pid
 from harness.backends.ollama_models import borrowed, context_tokens, given, named, same, server_url, unload
 from harness.backends.text import WordCount, word_pool
 from harness.record import Usage
-from harness.wire.streams import ollama_stream
+from harness.wire.streams import ollama_stream, shaped
 
 if TYPE_CHECKING:
     from ollama import AsyncClient
@@ -81,7 +81,7 @@ class OllamaServer:
     async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of a raw prompt, streamed. Raises RequestFailed."""
         prompt = self._count.cut(ask)
-        with named(self._url):
+        with named(self._url), shaped():
             stream: Any = await self._client.generate(
                 model=self._model,
                 prompt=prompt,
