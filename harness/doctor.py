@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ async def examine() -> dict[str, Any]:
         "cpu_energy": cpu_energy_line(),
         "embedded_engine": _engine(),
         "ollama": await ollama_line(),
-        "openai": _openai(),
+        "openai": openai_line(os.environ),
         "llama-server_on_path": shutil.which("llama-server") or "none",
         "model_files": f"{len(store.files())} in {store.folder}",
         "a_run_would_measure": would,
@@ -148,10 +149,17 @@ async def ollama_line(given: str | None = None) -> str:
     return f"{told.get('version', 'unknown')} at {url}, " + (f"models: {', '.join(names)}" if names else "no models")
 
 
-def _openai() -> str:
+def openai_line(environment: Mapping[str, str]) -> str:
     """The endpoint that a run would use, and whether there is a key for it; never the key."""
-    key = "is set" if os.environ.get(KEY) else "is not set"
-    return f"{os.environ.get('OPENAI_BASE_URL') or OPENAI_URL}, {KEY} {key}"
+    key = "is set" if environment.get(KEY) else "is not set"
+    return f"{_without_password(environment.get('OPENAI_BASE_URL') or OPENAI_URL)}, {KEY} {key}"
+
+
+def _without_password(url: str) -> str:
+    """An address, which may be none, without what stands before the host and behind the path."""
+    scheme, slashes, rest = url.partition("?")[0].rpartition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def catalogue_rows() -> list[dict[str, Any]]:

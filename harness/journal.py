@@ -9,14 +9,15 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
@@ -32,20 +33,42 @@ def _lines() -> TypeAdapter[Line]:
     return TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 
+def new_folder(results: Path, run_id: str) -> Path:
+    """A folder of its own for a new run: with a number where a run that began in the same second has the name.
+
+    Raises BadResults.
+    """
+    with _writing_in(results):
+        results.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = results / (run_id if number == 1 else f"{run_id}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    raise AssertionError  # counting has no end
+
+
+@contextlib.contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    """What keeps a folder from being written, as BadResults."""
+    try:
+        yield
+    except OSError as error:
+        raise BadResults(
+            f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
+        ) from error
+
+
 class Journal:
     """An open journal. Each line is on the disk when `append` returns; a torn last line is cut off on opening."""
 
     def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
         self.path = folder / JOURNAL
         self._sync = sync
-        try:
+        with _writing_in(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a failed write leaves behind must not come out later.
             self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise BadResults(
-                f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
-            ) from error
         self._cut_torn_line()
 
     def __enter__(self) -> Self:
@@ -57,8 +80,11 @@ class Journal:
         self._file.close()
 
     def append(self, *lines: Line) -> None:
-        """Writes and syncs lines. Raises BadResults (disk full); what stood before stays readable."""
-        data = b"".join(to_json(line) + b"\n" for line in lines)
+        """Writes and syncs lines. Raises BadResults (disk full, no JSON); what stood before stays readable."""
+        try:
+            data = b"".join(to_json(line) + b"\n" for line in lines)
+        except PydanticSerializationError as error:
+            raise BadResults(f"cannot add to {self.path}: {error}") from error
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
@@ -92,7 +118,7 @@ class Scribe:
         self.folder = journal.path.parent
         self._journal = journal
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-        self._failure: BadResults | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
     def __enter__(self) -> Self:
@@ -108,7 +134,7 @@ class Scribe:
             raise self._failure
 
     def append(self, line: Line) -> None:
-        """Hands a line over. Raises BadResults where an earlier one could not be written."""
+        """Hands a line over. Raises what went wrong with an earlier one, BadResults where it is not our fault."""
         if self._failure is not None:
             raise self._failure
         self._lines.put(line)
@@ -123,10 +149,8 @@ class Scribe:
             try:
                 if self._failure is None:
                     self._journal.append(*batch)
-            except BadResults as failure:
+            except Exception as failure:  # noqa: BLE001 - raised as it is by who hands lines over
                 self._failure = failure
-            except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
-                self._failure = BadResults(f"cannot add to {self._journal.path}: {error}")
             if last:
                 return
 
@@ -253,7 +277,10 @@ def find_journals(paths: list[Path]) -> list[Path]:
     """Every journal under the given files and folders, sorted. Raises BadResults where one has none."""
     found: list[Path] = []
     for path in paths:
-        here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        try:
+            here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        except OSError as error:
+            raise BadResults(f"cannot look for results at {path}: {error.strerror}") from error
         if not here:
             raise BadResults(
                 f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`"

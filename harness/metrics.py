@@ -155,7 +155,7 @@ def _low_rank(n: int) -> int:
     """The lower rank, from 0, of the interval of n independent values."""
     if n > _EXACT_RANKS:
         # The binomial is normal by now; summing it would take longer than measuring.
-        return math.floor(n / 2 - _Z95 * math.sqrt(n) / 2)
+        return math.floor((n - 1) / 2 - _Z95 * math.sqrt(n) / 2)
     rank, outside = 0, 2 * 0.5**n
     while outside + 2 * math.comb(n, rank + 1) * 0.5**n <= 0.05:
         rank += 1

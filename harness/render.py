@@ -231,7 +231,7 @@ def engine_line(entry: Loaded) -> str:
     parts = [f"{f'{subject.model_name} {subject.quant}'.strip()} on {subject.engine}{version}"]
     if entry.cold_load_s is not None:
         parts.append(f"cold load {entry.cold_load_s:.1f} s")
-    elif subject.backend in ("llamacpp", "simulated"):
+    elif subject.backend in ("llamacpp", "simulated") and "base_url" not in subject.options:
         parts.append(f"loaded in {entry.load_s:.1f} s")
     if entry.peak_resident_bytes is None:
         why = "the server is on another machine" if subject.remote else "its process is not known"

@@ -154,6 +154,8 @@ class Runner:
         call = Call(lane.target, self.plan, self.door, log, means.clock, means.watcher)
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
+        # Before its sampler begins, which takes a while, with a power sensor six seconds of idling.
+        ready_ns = means.clock()
         if engine.pid not in samplers:
             begun = await stack.enter_async_context(sampling(engine.pid, self.plan.sample_per_s))
             samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores, computes_on_cpu(facts.system_info))
@@ -179,8 +181,8 @@ class Runner:
         if facts.cold:
             await self._visit(track, goal.cells[0], "load")
             # What the server says of a loaded model it says only now.
-            facts = await engine.backend.describe()
-        means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, means.clock())))
+            facts, ready_ns = await engine.backend.describe(), means.clock()
+        means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, ready_ns)))
         return track
 
     def _took(self, goal: Goal, engine: Opened, request: Request, live: Live) -> None:

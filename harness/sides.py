@@ -34,4 +34,11 @@ def comparisons(a: Path, b: Path | None, backends: str | None, share: float, any
 
 
 def _records(path: Path) -> tuple[Record, ...]:
-    return tuple(read_record(journal) for journal in find_journals([path]))
+    """The runs under a path. Raises HarnessError where one stands there twice: its values would count twice."""
+    found: dict[str, Record] = {}
+    for record in (read_record(journal) for journal in find_journals([path])):
+        if (other := found.setdefault(run_of(record), record)) is not record:
+            raise HarnessError(
+                f"{path} holds the run {record.header.run_id} twice, {other.path} and {record.path}: move one away"
+            )
+    return tuple(found.values())

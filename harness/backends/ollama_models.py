@@ -63,11 +63,11 @@ def context_tokens(plan: Plan) -> int:
 def server_url(given: str | None) -> str:
     """The server's URL from an option, OLLAMA_HOST, or the default; `ollama serve` addresses like 0.0.0.0 are read.
 
-    Raises HarnessError for what is no address.
+    Raises HarnessError for what is no address, and for one with a password or key, since addresses are stored.
     """
     host = (given or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
     scheme, _, rest = host.rpartition("://")
-    shown = rest.rpartition("@")[2]  # without what may be a password
+    shown = rest.rpartition("@")[2].partition("?")[0]  # without what may be a password or key
     place, slash, path = rest.partition("/")
     # IPv6 may stand without brackets, where no port follows.
     if place.count(":") > 1 and "[" not in place and "@" not in place:
@@ -77,13 +77,14 @@ def server_url(given: str | None) -> str:
         port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 11434
         name = parts.hostname or "127.0.0.1"
         name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-        user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-        url = parts._replace(netloc=f"{user}{f'[{name}]' if ':' in name else name}:{port}").geturl()
+        url = parts._replace(netloc=f"{f'[{name}]' if ':' in name else name}:{port}").geturl()
         httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
         raise HarnessError(
             f"{shown!r} is no address of an Ollama server ({error}): write OLLAMA_HOST or the URL like {DEFAULT_HOST}"
         ) from error
+    if "@" in parts.netloc or parts.query:
+        raise HarnessError(f"the address of the Ollama server at {shown!r} must not hold a password: it is stored")
     if parts.scheme not in ("http", "https"):
         raise HarnessError(f"{shown!r} is no http address: write OLLAMA_HOST or the URL like {DEFAULT_HOST}")
     return url
@@ -202,7 +203,8 @@ def _failures() -> tuple[type[Exception], ...]:
     """What the client library raises for a server that does not answer as it should."""
     from ollama import RequestError, ResponseError
 
-    return httpx.HTTPError, httpx.InvalidURL, ResponseError, RequestError, ConnectionError, ValueError
+    # TypeError: it takes any JSON for an object, ClientResponse(**[1]).
+    return httpx.HTTPError, httpx.InvalidURL, ResponseError, RequestError, ConnectionError, TypeError, ValueError
 
 
 class named:
@@ -220,4 +222,4 @@ class named:
         if isinstance(error, ResponseError):
             raise RequestFailed(f"{self._url}: HTTP {error.status_code}: {error.error}") from error
         if isinstance(error, _failures()):
-            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".strip()) from error
+            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".partition("\n")[0].strip()) from error

@@ -85,6 +85,18 @@ def test_an_interrupted_run_says_how_to_go_on_and_resuming_completes_it(tmp_path
     assert read_record(folder).ends[-1].reason == "done"
 
 
+def test_two_runs_that_begin_in_one_second_have_a_journal_each(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness", "run", "--backend", "simulated", "--law", LAW, "--repeats", "1",
+               "--prompt-tokens", "16", "--output-tokens", "4", "--results", "out"]  # fmt: skip
+    running = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "12"]
+    for each in running:
+        each.communicate(timeout=60)
+        assert each.returncode == 0
+    folders = sorted((tmp_path / "out").iterdir())
+    assert [read_record(folder).header.run_id for folder in folders] == [folder.name for folder in folders]
+    assert [len(read_record(folder).ends) for folder in folders] == [1, 1]
+
+
 def test_compare_prints_a_verdict_for_each_cell_and_refuses_another_engine_build_with_status_10(tmp_path: Path) -> None:
     for name, seed, slower in (("a", 1, 1.0), ("b", 2, 1.2)):
         record = run(Noise(), seed, slower)
@@ -149,6 +161,11 @@ def test_results_that_are_not_there_or_empty_or_newer_are_refused(tmp_path: Path
     refused("show", ".", cwd=tmp_path, status=7, said="holds no run")
     (tmp_path / JOURNAL).write_text(json.dumps({"kind": "run", "format": FORMAT + 1}) + "\n")
     refused("show", ".", cwd=tmp_path, status=7, said="update this program")
+
+
+@pytest.mark.parametrize("command", [("show",), ("compare",), ("report", "--html", "page.html"), ("run", "--resume")])
+def test_a_name_that_no_file_can_have_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    refused(*command, "a" * 300, cwd=tmp_path, status=7, said="File name too long")
 
 
 def test_a_law_that_is_none_is_refused_with_the_simulated_engines_words(tmp_path: Path) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import t
 
 from harness.compare import Comparison, Difference, Side, compare
 from harness.differences import as_json, show_comparison
-from harness.drift import Drift, drift
 from harness.errors import HarnessError, NotComparable
 from harness.journal import Journal
-from harness.ratios import paired, unpaired
 from harness.record import Machine, Record, Samples
 from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, PowerSources
 from harness.sides import comparisons
@@ -231,45 +226,12 @@ def test_a_run_is_itself_by_whatever_path_it_is_named_and_as_a_copy(
         comparisons(both, other, "x,y", 0.05, anyway=False)
 
 
-def test_rank_intervals_have_the_ranks_of_published_tables() -> None:
-    a, b = np.arange(10.0), np.arange(10.0) + 0.001 * np.arange(10) ** 2
-    found, ranked = unpaired(a, b, 0.95), np.sort(np.subtract.outer(b, a), axis=None)
-    assert found is not None
-    # Critical values at 5 %, two-sided: U of 10 and 10 is 23, T of 10 pairs is 8.
-    assert np.log(found.low) == pytest.approx(ranked[23])
-    differences = np.log(np.linspace(1.0, 2.0, 10))
-    walsh = np.sort([(x + y) / 2 for at, x in enumerate(differences) for y in differences[at:]])
-    signed = paired(differences, 0.95)
-    assert signed is not None
-    assert np.log(signed.high) == pytest.approx(walsh[-1 - 8])
-
-
-def test_drift_that_cells_share_widens_an_interval_and_independent_noise_hardly_does() -> None:
-    rng = np.random.default_rng(1)
-    alone = [[(at % 4, float(rng.normal())) for at in range(200)] for _ in range(2)]
-    walks = [[(at % 4, float(v)) for at, v in enumerate(np.cumsum(rng.normal(size=200)))] for _ in range(2)]
-    places = range(0, 200, 4)
-    assert drift(alone).widening(places, 0.95) < 1.5
-    assert drift(walks).widening(places, 0.95) > 2.5
-    assert Drift().widening(places, 0.95) == 1.0
-
-
-def test_drift_widens_an_interval_of_more_confidence_more_since_it_leaves_fewer_independent_values() -> None:
-    kept, shares = 9, 25
-    likely = np.zeros((kept, shares))
-    # 0.7 is kept from visit to visit, and 96 % of the variance is drift.
-    likely[2, 24] = 1.0
-    places = range(12)
-    of_sum = 0.96 * sum(0.7 ** abs(i - j) for i in places for j in places) + 0.04 * 12
-    spread = math.sqrt(of_sum / 12 / ((12 - of_sum / 12) / 11))
-    for confidence in (0.95, 0.999):
-        known = student(confidence, 2 * (144 / of_sum - 1)) / student(confidence, 22)
-        assert Drift(likely).widening(places, confidence) == pytest.approx(spread * known, rel=1e-6)
-    assert Drift(likely).widening(places, 0.999) > 1.5 * Drift(likely).widening(places, 0.95)
-
-
-def student(confidence: float, freedom: float) -> float:
-    return float(t.ppf((1 + confidence) / 2, freedom))
+def test_a_run_that_stands_twice_in_a_folder_is_not_counted_twice(tmp_path: Path) -> None:
+    stored(tmp_path / "a", run(QUIET, 1))
+    stored(tmp_path / "b" / "first", run(QUIET, 2))
+    shutil.copytree(tmp_path / "b" / "first", tmp_path / "b" / "copy")
+    with pytest.raises(HarnessError, match="holds the run run-2 twice"):
+        comparisons(tmp_path / "a", tmp_path / "b", None, 0.05, anyway=False)
 
 
 def test_what_holds_for_all_comparisons_together_counts_those_that_have_an_interval() -> None:
@@ -284,3 +246,18 @@ def test_what_holds_for_all_comparisons_together_counts_those_that_have_an_inter
     assert found.judged == 2
     assert [d.firm for d in all_of(found) if d.ratio is not None] == [True, True]
     assert not any(d.firm for d in all_of(found) if d.ratio is None)
+
+
+@pytest.mark.parametrize(("together", "firm"), [(3, True), (4, False)])
+def test_what_is_firm_would_come_by_chance_in_one_of_twenty_of_all_comparisons_together(
+    together: int, firm: bool
+) -> None:
+    # Of five values a side the most extreme order comes by chance in 2 of 252 cases: 1 in 126. Each cell has two
+    # comparisons: 0.05 / 6 is more than that, 0.05 / 8 is less.
+    def side(seed: int, slower: float) -> Record:
+        record = run(STEADY, seed, slower, repeats=5)
+        return replace(record, requests=tuple(r for r in record.requests if r.cell in cells()[:together]))
+
+    found = compare(*sides(side(1, 1.0), side(2, 2.0)))
+    assert found.judged == 2 * together
+    assert {(d.word, d.firm) for d in all_of(found)} == {("slower", firm)}

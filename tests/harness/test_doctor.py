@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from threadpoolctl import threadpool_info
 
-from harness.doctor import ollama_line
+from harness.doctor import ollama_line, openai_line
 from harness.host import blas_threads, matmul_rate
 from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
@@ -49,6 +49,12 @@ def test_an_address_that_is_none_is_a_line(host: str) -> None:
 
 def test_a_server_of_plain_ipv6_that_is_not_there_is_a_line() -> None:
     assert asyncio.run(ollama_line("http://[::1]:9")) == "no Ollama server answers at http://[::1]:9"
+
+
+@pytest.mark.parametrize("url", ["https://me:hunter2@127.0.0.1:9/v1?key=hunter2", "me:hunter2@127.0.0.1:9"])
+def test_a_password_in_an_address_is_not_printed(url: str) -> None:
+    told = [asyncio.run(ollama_line(url)), openai_line({"OPENAI_BASE_URL": url})]
+    assert [line for line in told if "hunter2" in line or "127.0.0.1:9" not in line] == []
 
 
 def test_a_request_to_what_is_no_url_fails_with_words() -> None:

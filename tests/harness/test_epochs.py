@@ -89,6 +89,12 @@ def test_neighbours_of_two_sittings_are_no_pair() -> None:
     assert [(a.at[1:], b.at[1:]) for a, b in found.pairs] == [((0, 1 * S), (0, 3 * S)), ((1, 3 * S), (1, 1 * S))]
 
 
+def test_a_request_belongs_to_the_stretch_of_a_long_one_that_outlasts_those_before_it() -> None:
+    long = replace(asked("0.0", 100), ended_ns=110 * S)
+    found = stretches([long, asked("0.0", 101), asked("0.0", 105), asked("0.0", 110)], {"0.0": 0})
+    assert [len(stretch) for stretch in found] == [3, 1]
+
+
 def test_requests_of_two_clocks_do_not_share_their_energy() -> None:
     requests = [asked("0.0", 100), asked("0.1", 100.5)]
     assert [len(stretch) for stretch in stretches(requests, {"0.0": 0, "0.1": 1})] == [1, 1]

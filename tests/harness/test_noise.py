@@ -198,6 +198,8 @@ def test_a_resumed_run_knows_which_requests_of_earlier_sittings_were_disturbed()
         return with_system(sample, busy_s=(sample.system.busy_s or 0) + burnt(at_s))
 
     assert Goal.of(Plan(("simulated",)), CELLS, 60.0, record_of(requests, reading)).missing() == [CELLS[1]]
+    failed = [replace(made, error="HTTP 500") if made.cell == CELLS[1] else made for made in requests]
+    assert not Goal.of(Plan(("simulated",)), CELLS, 60.0, record_of(failed, reading)).disturbed
 
 
 def test_while_a_run_goes_on_a_disturbed_request_is_told_once_readings_from_after_its_end_have_come() -> None:

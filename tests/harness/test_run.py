@@ -54,6 +54,13 @@ def test_every_cell_is_measured_as_often_as_asked_after_a_warm_up(tmp_path: Path
     assert record.ends[-1].reason == "done"
 
 
+def test_an_engine_was_loaded_before_its_sampler_began(tmp_path: Path) -> None:
+    plan = Plan(("simulated",), ("mistral:7b",), shapes=(Shape(16, 8),), repeats=1)
+    record = ran(tmp_path, plan)
+    ((line, *_), (engine,)) = record.samples, record.subjects
+    assert engine.ready_ns < line.samples[0].at_ns
+
+
 def test_cells_at_a_depth_find_their_context_cached_and_others_nothing(tmp_path: Path) -> None:
     for (_, cell), group in counted(measure(tmp_path)).items():
         assert {r.usage.cached_tokens for r in group} == {cell.depth_tokens}

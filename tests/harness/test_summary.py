@@ -49,3 +49,10 @@ def test_many_values_that_depend_on_each_other_have_no_interval_and_the_reason_i
     assert (row.tpot_s.count, row.tpot_s.interval) == (10, None)
     assert "(interval unknown: too few independent values)" in str(verdicts(trend, rows(trend), names_of(trend)))
     assert "?: too few independent values" in said(trend)
+
+
+def test_a_server_that_ran_already_is_not_said_to_have_been_loaded() -> None:
+    own = ran(1000)
+    served = replace(own, subjects=(replace(subject(), options={"base_url": "http://127.0.0.1:8080"}),))
+    assert "loaded in" in said(own)
+    assert "loaded in" not in said(served)
