@@ -13,8 +13,8 @@ Values = NDArray[np.float64]
 
 _KEEPS = np.array([0.3, 0.5, 0.7, 0.8, 0.87, 0.92, 0.95, 0.97, 0.985])
 _SHARES = np.linspace(0.0, 0.96, 25)
-# Before anything is seen: shares of s are as likely as (1 - s)^4, a sixth of the variance at the mean.
-_FAITH = 4
+# Before anything is seen: shares of s are as likely as (1 - s)^3, a fifth of the variance at the mean.
+_FAITH = 3
 
 
 @dataclass(frozen=True, slots=True)
