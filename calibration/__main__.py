@@ -193,7 +193,10 @@ def report(
     folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
     html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
 ) -> None:
-    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst (a minute)."""
+    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst.
+
+    Takes a minute of one core, longer beside other work.
+    """
     from calibration.published.building import built
     from calibration.published.report import evidence, page_of, written
     from calibration.published.tables import markdown

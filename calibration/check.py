@@ -6,7 +6,7 @@ said, and let through.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from calibration.changes import Judged, judged
 from calibration.errors import NothingToCheck
 from calibration.fitting import speed_of
 from calibration.gate import admitted
-from calibration.observations import Build, Dataset
+from calibration.observations import Build, Dataset, Observation
 from calibration.reading import read_dataset
 from calibration.rows import WHAT_OF, Row, changes_of, memory_rows, speed_rows
 from calibration.uncertainty import UNKNOWN_RUNS
@@ -67,7 +67,7 @@ def check(
     left_out += unknown
     if not rows:
         raise NothingToCheck(f"nothing to judge: {'; '.join(left_out[:3]) or 'no counted request'}; measure more")
-    changed: dict[str, Judged] = {what: _changed(data, fitted, phase) for phase, what in WHAT_OF.items()}
+    changed: dict[str, Judged] = {what: _changed(kept, fitted, phase) for phase, what in WHAT_OF.items()}
     least = {what: told.least_seen for what, told in changed.items() if told.least_seen < float("inf")}
     found = tuple(findings(rows, changed))
     notes = _notes(data, fitted, build, found)
@@ -99,10 +99,10 @@ def _differences(fitted: Coefficients, build: Build) -> list[str]:
     ]
 
 
-def _changed(data: Dataset, fitted: Coefficients, phase: str) -> Judged:
+def _changed(kept: Sequence[Observation], fitted: Coefficients, phase: str) -> Judged:
     runs = fitted.evidence.run_to_run.get(phase, UNKNOWN_RUNS)
     freedom = runs.prior_runs + max(0, runs.runs - 1)
-    return judged(changes_of(data.observations, fitted, phase), runs, freedom)
+    return judged(changes_of(kept, fitted, phase), runs, freedom)
 
 
 def _notes(data: Dataset, fitted: Coefficients, build: Build, found: tuple[Finding, ...]) -> tuple[str, ...]:

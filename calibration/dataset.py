@@ -236,6 +236,19 @@ def build_of(host: Host, subject: Subject) -> Build:
     )
 
 
+def odd_option(subject: Subject) -> str | None:
+    """The first option of an engine that is no whole number above 0 although amounts stand on it; None: all are."""
+    if subject.backend not in _FITTED:
+        return None
+    needed = ("slots", "context_tokens") if subject.memory else ()
+    told = [name for name in ("ubatch_tokens", "threads") if subject.options.get(name) is not None]
+    for name in (*needed, *told):
+        value = subject.options.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            return f"{name} {str(value)[:20]!r}, no whole number above 0"
+    return None
+
+
 def _requests_of(record: Record, subject: Subject) -> list[Request]:
     return [request for request in record.requests if request.subject_id == subject.subject_id]
 
@@ -248,10 +261,12 @@ def _memory(record: Record, subject: Subject, file: ModelFile, build: Build) -> 
     slots = int(options["slots"])
     context = int(options["context_tokens"]) // slots
     # Automatic flash attention is on for every model that the CPU engine has been seen with.
-    flash = options["flash_attention"] != "disabled"
+    flash = options.get("flash_attention") != "disabled"
     # A compute buffer is resident as far as the largest micro-batch touched it.
     fresh = [(r.usage.prompt_tokens or 0) - (r.usage.cached_tokens or 0) for r in _requests_of(record, subject)]
-    work = Workload(2, 2, 0, slots, context, max(1, min(int(options["ubatch_tokens"]), max(fresh, default=0))), flash)
+    work = Workload(
+        2, 2, 0, slots, context, max(1, min(int(options.get("ubatch_tokens", 512)), max(fresh, default=0))), flash
+    )
     run = record.header.run_id
     return [
         MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes, run)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.api.requests import API_BACKENDS
-from calibration.dataset import build_of, dataset
+from calibration.dataset import build_of, dataset, odd_option
 from calibration.observations import Build, Dataset
 from harness.errors import BadResults
 from harness.journal import find_journals, read_heads, tried
@@ -45,7 +45,7 @@ def read_dataset(
     Raises BadResults as `harness.journal.read_records` does: where none can be read, too.
     """
     unused: list[str] = []
-    heads = (tried(path, paths, unused, read_heads) for path in find_journals(paths))
+    heads = (tried(path, paths, unused, _heads) for path in find_journals(paths))
     places = _once([_place(head) for head in heads if head is not None], unused)
     unused += [
         f"{place.run_id}: the fit stands on it, so it is no evidence" for place in places if place.run_id in seen
@@ -87,6 +87,15 @@ def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
                 known[content] = place
                 kept.append(place)
     return kept
+
+
+def _heads(path: Path) -> Record:
+    """As `harness.journal.read_heads`. Raises BadResults also for options of an engine that are none."""
+    head = read_heads(path)
+    for subject in head.subjects:
+        if odd := odd_option(subject):
+            raise BadResults(f"{path}: {subject.model_name} has {odd}; leave that run out, or measure again")
+    return head
 
 
 def _place(head: Record) -> _Place:

@@ -29,6 +29,7 @@ Format 3: standard errors of prices, threads of the engine, the evidence (`estim
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -215,11 +216,19 @@ def read_coefficients(path: Path) -> Coefficients:
         raise UnreadableFile(
             f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`"
         )
-    whole = from_plain(Coefficients, plain, str(path))
-    negative = [name for name, price in whole.speed.items() if price.seconds_per_unit < 0]
-    if negative:
-        raise UnreadableFile(f"{path}: {negative[0]} takes less than no time: fit again")
-    return whole
+    coefficients = from_plain(Coefficients, plain, str(path))
+    _require_possible(coefficients, path)
+    return coefficients
+
+
+def _require_possible(coefficients: Coefficients, path: Path) -> None:
+    """Raises UnreadableFile where a price is below 0 or a measured time not above it, or either is no finite number."""
+    prices = {f"speed.{name}": entry.seconds_per_unit for name, entry in coefficients.speed.items()}
+    times = {f"evidence.cells.{label}": cell.seconds for label, cell in coefficients.evidence.cells.items()}
+    odd = [name for name, price in prices.items() if not 0 <= price < math.inf]
+    odd += [name for name, seconds in times.items() if not 0 < seconds < math.inf]
+    if odd:
+        raise UnreadableFile(f"{path}: {odd[0]} holds no possible time: fit again with `python -m calibration fit`")
 
 
 def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coefficients | None:

@@ -185,10 +185,10 @@ def read_record(path: Path) -> Record:
 def read_heads(path: Path) -> Record:
     """Header and subjects of a journal alone, which is much faster. Raises BadResults."""
     try:
-        listed = [line for line in path.read_bytes().split(b"\n")[:-1] if _HEAD.search(line)]
+        raw = enumerate(path.read_bytes().split(b"\n")[:-1], 1)
     except OSError as error:
         raise BadResults(f"cannot read results at {path}: {error.strerror}") from error
-    lines = [_line(data, path, number) for number, data in enumerate(listed, 1)]
+    lines = [_line(data, path, number) for number, data in raw if _HEAD.search(data)]
     if not lines or not isinstance(lines[0], RunHeader):
         raise BadResults(f"{path} holds no run: its first line is not a run header; measure one with `harness run`")
     return Record(lines[0], tuple(line for line in lines if isinstance(line, Subject)), path=str(path))

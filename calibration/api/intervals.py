@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from harness.stability import effective_count
@@ -28,8 +27,8 @@ def interval(ratios: Sequence[float], quantile: float, late: int = 0) -> tuple[f
     tail = (1 - LEVEL) / 2
     low_rank = int(np.searchsorted(below, tail, side="right"))
     high_rank = int(np.searchsorted(below, 1 - tail, side="left")) + 1
-    low_place = math.floor(low_rank / count * whole) - 1
-    high_place = math.ceil(high_rank / count * whole) - 1
+    low_place = low_rank * whole // count - 1
+    high_place = -(-high_rank * whole // count) - 1
     if low_rank < 1 or high_rank > count or high_place >= len(ratios):
         return None
     ranked = sorted(ratios)

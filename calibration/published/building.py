@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from calibration.errors import CalibrationError
 from calibration.published.choosing import LENGTHS, Nested, final_fit, nested
@@ -60,7 +61,9 @@ def built(folder: Path = FOLDER) -> Built:
     """Reads, gates, fits and validates. Raises CalibrationError."""
     rows = published_rows(folder)
     gate = gated(rows)
-    parts = {(group, phase): _part(samples_of(group, phase, gate.kept, LENGTHS)) for group, phase in PARTS}
+    # Matrices of 350 rows: threads of the solver wait for each other longer than they work, most where others work too.
+    with threadpool_limits(1, user_api="blas"):
+        parts = {(group, phase): _part(samples_of(group, phase, gate.kept, LENGTHS)) for group, phase in PARTS}
     groups: dict[str, dict[str, PhaseFit]] = {}
     back_ends = [name for name in BACK_ENDS if any(row.back_end == name for row in gate.kept)]
     for (group, phase), part in parts.items():

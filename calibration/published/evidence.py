@@ -155,17 +155,19 @@ def ablation_table(found: Built) -> Table:
     entries = []
     for phase in PHASES:
         parts = [found.parts[group, phase] for group in ("discrete", "Metal")]
-        entries.append(_joined("whole", phase, [_without(part, ()) for part in parts]))
+        terms = sorted({name.partition(".")[0] for part in parts for name in part.samples.terms})
+        whole, less = ([_without(part, ()) for part in parts], {t: [_without(p, (t,)) for p in parts] for t in terms})
+        entries.append(_joined("whole", phase, whole))
         entries.append(
             _joined("no residual: physics alone", phase, [_without(part, (), Settings(None)) for part in parts])
         )
-        for term in sorted({name.partition(".")[0] for part in parts for name in part.samples.terms}):
-            entries.append(_joined(f"no term {term}", phase, [_without(part, (term,)) for part in parts]))
-        for term in sorted({name.partition(".")[0] for part in parts for name in part.samples.terms}):
+        entries += [_joined(f"no term {term}", phase, pieces) for term, pieces in less.items()]
+        for term in terms:
             alone = [_without(part, (term,), Settings(None)) for part in parts]
             entries.append(_joined(f"physics alone, no term {term}", phase, alone))
-        for label, dropped in (("whole", ()), ("no term cache", ("cache",)), ("no term attention", ("attention",))):
-            long = [_without(part, dropped, None, short=False) for part in parts]
+        grow = {f"no term {term}": less[term] for term in ("cache", "attention") if term in less}
+        for label, pieces in {"whole": whole, **grow}.items():
+            long = [_long(part, piece) for part, piece in zip(parts, pieces, strict=True)]
             entries.append(_joined(f"contexts over 1,024: {label}", phase, long))
         for label, features in _FEATURES.items():
             blind = [_blind(part, features) for part in parts]
@@ -174,7 +176,7 @@ def ablation_table(found: Built) -> Table:
     return errors_table("GPUs and Metal, each machine left out: ablation", entries, (note,))
 
 
-def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = None, *, short: bool = True) -> Piece:
+def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = None) -> Piece:
     """The part's rows predicted, machines left out, without the terms `dropped`; none where it never had them."""
     samples = part.samples
     kept = [name for name in samples.terms if name.partition(".")[0] not in dropped]
@@ -187,7 +189,13 @@ def _without(part: Part, dropped: tuple[str, ...], settings: Settings | None = N
         physics = fit_physics(samples, np.flatnonzero(names != name), frozenset(dropped))
         asked = np.flatnonzero(names == name)
         seconds[asked] = fit_residual(samples, physics, chosen).seconds(samples, asked)
-    return _piece(part, seconds, part.short == short)
+    return _piece(part, seconds, part.short)
+
+
+def _long(part: Part, piece: Piece) -> Piece:
+    """The piece's rows of contexts over 1,024 tokens instead."""
+    rows, seconds, _ = piece
+    return _piece(part, seconds, ~part.short) if len(rows) else piece
 
 
 def _blind(part: Part, features: tuple[str, ...]) -> Part:

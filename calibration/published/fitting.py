@@ -23,7 +23,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LinearRegression
+from scipy.optimize import nnls
 
 from calibration.published.rows import Row
 from estimator.reference.amounts import CLASSES, ideal_times, position
@@ -238,13 +238,13 @@ def _prices(samples: Samples, chosen: Indices, weights: Array, kept: Array) -> A
     targets = np.concatenate([np.ones(len(rows)), np.zeros(len(likeness))])
     both = np.concatenate([rows, likeness])
     largest = np.where(both.max(axis=0) > 0, both.max(axis=0), 1.0)
-    model = LinearRegression(positive=True, fit_intercept=False)
-    current = weights
+    prices, current = np.zeros(len(largest)), weights
     for _ in range(_ROUNDS):
-        model.fit(both / largest, targets, sample_weight=np.concatenate([current, np.ones(len(likeness))]))
-        residuals = np.abs(rows / largest @ model.coef_ - 1)
+        scale = np.sqrt(np.concatenate([current, np.ones(len(likeness))]))
+        prices, _ = nnls(both / largest * scale[:, None], targets * scale)
+        residuals = np.abs(rows / largest @ prices - 1)
         current = weights * np.minimum(1.0, HUBER / np.maximum(residuals, 1e-9))
-    return np.asarray(model.coef_ / largest * kept, dtype=np.float64)
+    return np.asarray(prices / largest * kept, dtype=np.float64)
 
 
 def _likeness_rows(terms: Sequence[str], rows: Array) -> Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from calibration.errors import CalibrationError
 from calibration.published.building import Built
 from calibration.published.evidence import TABLES
@@ -30,7 +32,9 @@ def gate_table(gate: Gated) -> Table:
 
 def evidence(found: Built) -> list[Table]:
     """All tables, in the order in which they are shown."""
-    return [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
+    # One thread of the solver, as in `built`.
+    with threadpool_limits(1, user_api="blas"):
+        return [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
 
 
 def page_of(found: Built, tables: list[Table]) -> str:

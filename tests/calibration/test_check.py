@@ -15,9 +15,12 @@ from calibration.limits import DEFAULT, limits
 from estimator.belonging import Elsewhere
 from estimator.coefficients import Coefficients, write_coefficients
 from estimator.specs import Workload
+from harness.journal import read_record
+from harness.record import Probes
 from tests.calibration.making import MODELS, planted_run
 from tests.calibration.noisy import Slower, noisy_run, unchanged
 from tests.calibration.test_cli import run
+from tests.calibration.test_odd_records import rewritten
 
 LIMITS = limits(DEFAULT)
 
@@ -112,6 +115,17 @@ def test_cells_of_doubt_are_not_judged_and_named(fitted: Coefficients, tmp_path:
     one = check([noisy], replace(fitted, engine=replace(fitted.engine, system_info="")), LIMITS, anyway=True)
     assert {row.what for row in one.rows} == {"memory"}
     assert sum("NOISY" in reason for reason in one.not_judged) == 4 * len(MODELS)
+
+
+def test_cells_that_cannot_be_true_are_named_and_call_no_engine_faster(fitted: Coefficients, tmp_path: Path) -> None:
+    record = read_record(noisy_run(tmp_path / "new", seed=30, slower=slower("decode", 0.5)))
+    header = replace(record.header, probes=Probes(30e9, 1e12, None, 0.0, 0.0))
+    subjects = tuple(replace(s, system_info="CPU : AVX2 = 1 |") for s in record.subjects)
+    new = rewritten(tmp_path / "fast", replace(record, header=header, subjects=subjects))
+    here = replace(fitted, engine=replace(fitted.engine, system_info="CPU : AVX2 = 1 |"))
+    one = check([new], here, LIMITS)
+    assert sum("where the machine reads 30" in reason for reason in one.not_judged) == 4 * len(MODELS)
+    assert [finding.text for finding in one.findings] == []
 
 
 def test_runs_that_the_fit_stands_on_are_no_evidence(fitted: Coefficients, tmp_path: Path) -> None:

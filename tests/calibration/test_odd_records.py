@@ -11,7 +11,7 @@ import pytest
 from calibration.errors import NothingToFit
 from calibration.fitting import Fitted, fit
 from harness.errors import BadResults
-from harness.journal import JOURNAL, Journal, read_record
+from harness.journal import JOURNAL, Journal, read_heads, read_record
 from harness.record import Line, Probes, Record
 from tests.calibration.making import MODELS, planted_run
 from tests.calibration.noisy import noisy_run
@@ -57,7 +57,7 @@ def test_of_mixed_builds_the_newest_is_fitted_and_the_others_are_counted(tmp_pat
     fitted = fit([tmp_path], prior=None)
     assert fitted.build.engine == "engine 7"
     assert len(said(fitted, "8 observations of another build: engine")) == 5
-    assert said(fitted, "16 observations of 2 more builds (1 other machines in all)")
+    assert said(fitted, "16 observations of 2 more builds (0 other machines in all)")
 
 
 def test_one_machine_gives_coefficients_that_name_it(tmp_path: Path) -> None:
@@ -115,6 +115,48 @@ def test_a_journal_that_cannot_be_read_is_named_and_the_others_are_used(tmp_path
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(BadResults, match=r"no run can be read: .*is not a journal line"):
         fit([tmp_path], prior=None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"slots": "x"}, "slots 'x', no whole number above 0"),
+        ({"slots": None}, "slots 'None', no whole number above 0"),
+        ({"slots": 0}, "slots '0', no"),
+        ({"context_tokens": 1.5}, "context_tokens '1.5', no"),
+        ({"ubatch_tokens": 0}, "ubatch_tokens '0', no"),
+        ({"threads": "many"}, "threads 'many', no"),
+    ],
+)
+def test_a_run_whose_engine_has_options_that_are_none_is_named_and_the_others_are_used(
+    changed: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    record = read_record(planted_run(tmp_path / "a"))
+    odd = tuple(replace(s, options={**s.options, **changed}) for s in record.subjects)
+    rewritten(tmp_path / "b", replace(record, header=replace(record.header, run_id="b"), subjects=odd))
+    assert said(fit([tmp_path], prior=None), words)
+    with pytest.raises(BadResults, match=words):
+        fit([tmp_path / "b"], prior=None)
+
+
+def test_a_head_that_cannot_be_read_is_named_by_its_line(tmp_path: Path) -> None:
+    path = planted_run(tmp_path / "a") / JOURNAL
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    at = [number for number, line in enumerate(lines, 1) if '"kind":"subject"' in line][1]
+    lines[at - 1] = lines[at - 1].replace('"subject_id":', '"no such":')
+    path.write_text("".join(lines), "utf-8")
+    with pytest.raises(BadResults, match=f"line {at} is not a journal line"):
+        fit([path], prior=None)
+
+
+def test_what_a_user_wrote_is_no_head_of_a_journal(tmp_path: Path) -> None:
+    record = read_record(planted_run(tmp_path / "a"))
+    words = '"kind":"subject" "kind":"run"'
+    said_so = tuple(replace(r, error=words) for r in record.requests)
+    told = tuple(replace(s, model={**s.model, "kind": "run"}, client=words) for s in record.subjects)
+    there = rewritten(tmp_path / "b", replace(record, requests=said_so, subjects=told)) / JOURNAL
+    head = read_heads(there)
+    assert (head.header, head.subjects) == (record.header, told)
 
 
 def test_standard_errors_hold_the_planted_prices_and_runs_are_known_to_differ(tmp_path: Path) -> None:
