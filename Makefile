@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup format lock generated reference bench clean
+.PHONY: run test check setup format lock generated reference reference-published bench clean
 
 run: setup
 	$(BIN)/python -m harness run $(ARGS)
@@ -21,7 +21,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not engine and not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not engine and not slow"
 
 setup: $(READY)
 
@@ -46,9 +46,13 @@ lock:
 generated: setup
 	$(BIN)/python -m tests.estimator.quant_table
 
-# The shipped prior, from the stored campaign.
-reference: setup
+# The shipped prior, from the stored campaign; the reference for other hardware, from published measurements.
+reference: setup reference-published
 	$(BIN)/python -m calibration fit results/reference --no-prior --output estimator/data/reference_cpu.json
+	$(BIN)/python -m calibration api-reference
+
+reference-published: setup
+	$(BIN)/python -m calibration reference $(ARGS)
 
 # Figures for people; run on a quiet machine.
 bench: setup
@@ -56,14 +60,22 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.sampler
 	$(BIN)/python -m tests.benchmarks.sampled
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.fits
+	$(BIN)/python -m tests.benchmarks.published
 	$(BIN)/python -m tests.benchmarks.truth
 	$(BIN)/python -m tests.benchmarks.clients
 	$(BIN)/python -m tests.benchmarks.queues
 	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.sweeping
+	$(BIN)/python -m tests.benchmarks.noise
 	$(BIN)/python -m tests.benchmarks.comparing
 	$(BIN)/python -m tests.benchmarks.planning
 	$(BIN)/python -m tests.benchmarks.planning reference
 	$(BIN)/python -m tests.benchmarks.first_run
+	$(BIN)/python -m tests.benchmarks.gate
+	$(BIN)/python -m tests.benchmarks.laws served
+	$(BIN)/python -m tests.benchmarks.laws stored
+	$(BIN)/python -m tests.benchmarks.machines
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from calibration.errors import CalibrationError
+from calibration.errors import CalibrationError, NothingToFit
 from estimator.errors import EstimatorError
 from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from calibration.api.fitting import ApiFit
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -21,31 +25,56 @@ ERR = Console(stderr=True)
 DEFAULT_RESULTS = Path("results/local")
 DEFAULT_PLAN = Path("results/plan.toml")
 DEFAULT_OUTPUT = Path("results/coefficients.json")
+PUBLISHED_API = Path("results/reference/api")
+PUBLISHED = Path("results/reference/published")
+REFERENCE_OUTPUT = Path("estimator/data/reference_published.json")
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Runs or folders of runs (default: results/local).")]
 
 
 @app.callback()
-def calibration(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
-    """FIT: corrections from measurements onto the theory."""
+def calibration(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """FIT: corrections from measurements onto the theory. --debug may stand anywhere."""
 
 
 @app.command()
 def fit(
     results: Paths = None,
-    output: Annotated[Path, typer.Option(help="The coefficient file to write.")] = DEFAULT_OUTPUT,
+    output: Annotated[
+        Path, typer.Option(help="The coefficient file to write; api.json is beside it.")
+    ] = DEFAULT_OUTPUT,
     include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
-    """Fit the physical terms to stored runs and write one coefficient file."""
+    """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
+    from calibration.api.fitting import fit_api
     from calibration.fitting import fit as fit_paths
     from calibration.fitting import reference
+    from calibration.reading import read_behind_apis
     from calibration.report import show_fit
     from calibration.unsettled import last_words
     from estimator.coefficients import write_coefficients
 
     paths, known = results or [DEFAULT_RESULTS], reference() if prior else None
-    fitted = fit_paths(paths, known, include_noisy)
+    behind = read_behind_apis(paths)
+    apis = fit_api(behind.records)
+    wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
+    if apis is not None and behind.alone:
+        if not wrote:
+            raise NothingToFit(
+                f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
+            )
+        _left_out(behind.unreadable)
+        return
+    try:
+        fitted = fit_paths(paths, known, include_noisy)
+    except NothingToFit as error:
+        if not wrote:
+            raise
+        _left_out([*behind.unreadable, f"every engine: {error}"])
+        return
     show_fit(OUT, fitted)
     try:
         write_coefficients(output, fitted.coefficients)
@@ -88,6 +117,39 @@ def plan(
         OUT.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def _wrote_api(fitted: ApiFit, output: Path) -> bool:
+    """Shows and writes the fit of APIs; whether there was one."""
+    from calibration.api.report import show_api
+    from estimator.api.file import write_api
+
+    show_api(OUT, fitted)
+    if fitted.coefficients is None:
+        return False
+    try:
+        write_api(output, fitted.coefficients)
+    except OSError as error:
+        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    OUT.print(f"API coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
+    return True
+
+
+def _left_out(reasons: Sequence[str]) -> None:
+    for reason in reasons:
+        OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("api-reference")
+def api_reference(
+    published: Annotated[Path, typer.Argument(help="The folder of published requests.")] = PUBLISHED_API,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("estimator/data/reference_api.json"),
+) -> None:
+    """Fit the shipped reference of hosted APIs to published requests, byte for byte the same each time."""
+    from calibration.api.fitting import ApiFit
+    from calibration.api.published import published as fit_published
+
+    _wrote_api(ApiFit(fit_published(published), ()), output)
+
+
 @app.command()
 def compare(
     results: Paths = None,
@@ -101,8 +163,8 @@ def compare(
     from calibration.report import comparison, show_comparison
     from estimator.coefficients import read_coefficients
 
-    fitted = read_coefficients(coefficients)
     everything, unused = read_dataset(results or [DEFAULT_RESULTS])
+    fitted = read_coefficients(coefficients)
     data, others = matching(everything, fitted, anyway)
     entries = comparison(data, fitted)
     if as_json:
@@ -123,6 +185,7 @@ def check(
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
+    include_noisy: Annotated[bool, typer.Option(help="Judge NOISY cells too, naming them.")] = False,
 ) -> None:
     """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
     from calibration.check import as_json as checked_json
@@ -132,7 +195,8 @@ def check(
     from estimator.coefficients import read_coefficients
 
     held = limits(max_error)
-    checked = checked_of(results or [DEFAULT_RESULTS], read_coefficients(coefficients), held, anyway)
+    fitted = read_coefficients(coefficients)
+    checked = checked_of(results or [DEFAULT_RESULTS], fitted, held, anyway=anyway, include_noisy=include_noisy)
     if as_json:
         sys.stdout.write(json.dumps(checked_json(checked), indent=2) + "\n")
     else:
@@ -141,10 +205,52 @@ def check(
         sys.exit(1)
 
 
+@app.command("reference")
+def published(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    output: Annotated[Path, typer.Option(help="The reference file to write.")] = REFERENCE_OUTPUT,
+) -> None:
+    """Fit the reference for hardware of the catalogue from published measurements."""
+    from calibration.published.building import built
+    from calibration.published.evidence import machine_table
+    from calibration.published.report import gate_text, written
+    from calibration.published.tables import markdown
+    from estimator.reference.file import reference_text
+
+    found = built(folder)
+    for text in (gate_text(found.gate), markdown(machine_table(found))):
+        OUT.print(text, markup=False, highlight=False, soft_wrap=True)
+    written(output, reference_text(found.reference))
+    OUT.print(f"reference: {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
+) -> None:
+    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst.
+
+    Takes a minute of one core, longer beside other work.
+    """
+    from calibration.published.building import built
+    from calibration.published.report import evidence, page_of, written
+    from calibration.published.tables import markdown
+
+    found = built(folder)
+    tables = evidence(found)
+    for table in tables:
+        OUT.print(markdown(table), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if html is not None:
+        written(html, page_of(found, tables))
+        OUT.print(f"page: {html}", markup=False, highlight=False, soft_wrap=True)
+
+
 def main() -> None:
     """Runs the command line; errors become one line and their exit status."""
     try:
-        app()
+        # Of every command: typer would take it in one place only.
+        app([word for word in sys.argv[1:] if word != "--debug"])
     except (CalibrationError, HarnessError, EstimatorError) as error:
         if "--debug" in sys.argv:
             raise

@@ -108,7 +108,8 @@ def _cell_variance(changes: Sequence[Change], runs: RunToRun) -> float:
 
 
 def _groups(changes: Sequence[Change], whole: bool, runs: RunToRun) -> Iterator[Shift]:
-    """Groups that changed beside their neighbours: the surest first, then what is left without its cells."""
+    """Groups that changed beside their neighbours: first the one that explains most, then what is left without its
+    cells. The surest would be a single cell of a slower model, by luck, and then the next."""
     left = list(changes)
     names = sorted({name for change in changes for name in change.groups})
     alpha = ALPHA_GROUPS / max(1, len(names))
@@ -117,7 +118,7 @@ def _groups(changes: Sequence[Change], whole: bool, runs: RunToRun) -> Iterator[
         candidates = [shift for shift in told if shift is not None and shift.chance < alpha]
         if not candidates:
             return
-        best = min(candidates, key=lambda shift: (shift.chance, -len(shift.labels)))
+        best = max(candidates, key=lambda shift: (_explained(shift, left), -len(shift.labels)))
         yield best
         left = [change for change in left if change.label not in best.labels]
 
@@ -139,6 +140,12 @@ def _group(name: str, left: Sequence[Change], whole: bool, runs: RunToRun) -> Sh
         return None
     labels = tuple(change.label for change in inside)
     return Shift(name, math.exp(size), _tail(abs(size) / error, CELL_COUNT + len(others) - 1), labels, neighbours)
+
+
+def _explained(shift: Shift, changes: Sequence[Change]) -> float:
+    """By how much less the squares of the group's changes beside its neighbours are once it has a shift of its own."""
+    beside = [change.log - (shift.neighbours or 0.0) for change in changes if change.label in shift.labels]
+    return sum(log**2 - (log - math.log(shift.ratio)) ** 2 for log in beside)
 
 
 def _t(confidence: float, freedom: float) -> float:

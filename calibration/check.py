@@ -6,7 +6,7 @@ said, and let through.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from calibration.changes import Judged, judged
 from calibration.errors import NothingToCheck
 from calibration.fitting import speed_of
 from calibration.gate import admitted
-from calibration.observations import Build, Dataset
+from calibration.observations import Build, Dataset, Observation
 from calibration.reading import read_dataset
 from calibration.rows import WHAT_OF, Row, changes_of, memory_rows, speed_rows
 from calibration.uncertainty import UNKNOWN_RUNS
@@ -33,6 +33,7 @@ class Checked:
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
     not_judged: tuple[str, ...]
+    noisy: tuple[str, ...]
     notes: tuple[str, ...]
     least_seen: dict[str, float]
 
@@ -42,12 +43,19 @@ class Checked:
         return not any(row.state == "out" for row in self.rows) and not any(found.fails for found in self.findings)
 
 
-def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], anyway: bool = False) -> Checked:
+def check(
+    paths: list[Path],
+    fitted: Coefficients,
+    limits: Mapping[str, float],
+    *,
+    anyway: bool = False,
+    include_noisy: bool = False,
+) -> Checked:
     """The records at `paths` against `fitted`. Raises NothingToCheck, Elsewhere (other machine or engine build),
     BadResults."""
-    everything, left_out = read_dataset(paths, seen=fitted.evidence.runs)
+    everything, left_out = read_dataset(paths, include_noisy, seen=fitted.evidence.runs)
     if not everything.probes:
-        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request"
+        why = "; ".join([*left_out, *everything.left_out][:3]) or "the records hold no counted request of an engine"
         raise NothingToCheck(f"nothing to judge: {why}; measure again")
     data, others = matching(everything, fitted, anyway)
     build = next(iter(data.probes))
@@ -59,10 +67,11 @@ def check(paths: list[Path], fitted: Coefficients, limits: Mapping[str, float], 
     left_out += unknown
     if not rows:
         raise NothingToCheck(f"nothing to judge: {'; '.join(left_out[:3]) or 'no counted request'}; measure more")
-    changed: dict[str, Judged] = {what: _changed(data, fitted, phase) for phase, what in WHAT_OF.items()}
+    changed: dict[str, Judged] = {what: _changed(kept, fitted, phase) for phase, what in WHAT_OF.items()}
     least = {what: told.least_seen for what, told in changed.items() if told.least_seen < float("inf")}
     found = tuple(findings(rows, changed))
-    return Checked(build, dict(limits), tuple(rows), found, tuple(left_out), _notes(data, fitted, build, found), least)
+    notes = _notes(data, fitted, build, found)
+    return Checked(build, dict(limits), tuple(rows), found, tuple(left_out), data.noisy, notes, least)
 
 
 def matching(everything: Dataset, fitted: Coefficients, anyway: bool) -> tuple[Dataset, list[str]]:
@@ -90,10 +99,10 @@ def _differences(fitted: Coefficients, build: Build) -> list[str]:
     ]
 
 
-def _changed(data: Dataset, fitted: Coefficients, phase: str) -> Judged:
+def _changed(kept: Sequence[Observation], fitted: Coefficients, phase: str) -> Judged:
     runs = fitted.evidence.run_to_run.get(phase, UNKNOWN_RUNS)
     freedom = runs.prior_runs + max(0, runs.runs - 1)
-    return judged(changes_of(data.observations, fitted, phase), runs, freedom)
+    return judged(changes_of(kept, fitted, phase), runs, freedom)
 
 
 def _notes(data: Dataset, fitted: Coefficients, build: Build, found: tuple[Finding, ...]) -> tuple[str, ...]:
@@ -119,6 +128,7 @@ def as_json(checked: Checked) -> dict[str, Any]:
         "rows": [_row(row) for row in checked.rows],
         "findings": [asdict(found) for found in checked.findings],
         "not_judged": list(checked.not_judged),
+        "judged_although_noisy": list(checked.noisy),
         "notes": list(checked.notes),
     }
 

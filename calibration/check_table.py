@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +12,7 @@ from calibration.check import Checked
 from calibration.limits import shown
 from calibration.rows import Row
 
-_MOST_LEFT_OUT = 10
+_MOST_NAMED = 10
 
 
 def show_check(console: Console, checked: Checked) -> None:
@@ -22,10 +24,8 @@ def show_check(console: Console, checked: Checked) -> None:
         _say(console, f"{found.cause}: {found.text}")
     for note in checked.notes:
         _say(console, note)
-    for reason in checked.not_judged[:_MOST_LEFT_OUT]:
-        _say(console, f"not judged: {reason}")
-    if len(checked.not_judged) > _MOST_LEFT_OUT:
-        _say(console, f"not judged: {len(checked.not_judged) - _MOST_LEFT_OUT} more (--json names them)")
+    _some(console, "judged in spite of its noise", checked.noisy)
+    _some(console, "not judged", checked.not_judged)
     for what in ("decode", "ttft", "memory"):
         _say(console, _summary(checked, what))
     _say(console, f"check: {'OK' if checked.passes else 'FAILED'} ({checked.build}; limits {shown(checked.limits)})")
@@ -53,6 +53,13 @@ def _summary(checked: Checked, what: str) -> str:
     text = f"{what}: {len(rows)} judged, {held}, {edge} on the edge; worst {worst.error:+.1%}"
     least = checked.least_seen.get(what)
     return text if least is None else f"{text}; all cells slower by {least:.1%} would have been called"
+
+
+def _some(console: Console, word: str, reasons: Sequence[str]) -> None:
+    for reason in reasons[:_MOST_NAMED]:
+        _say(console, f"{word}: {reason}")
+    if len(reasons) > _MOST_NAMED:
+        _say(console, f"{word}: {len(reasons) - _MOST_NAMED} more (--json names them)")
 
 
 def _value(row: Row, value: float) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from calibration.api.requests import API_BACKENDS
 from calibration.observations import Build as Build  # noqa: PLC0414 - read from here
 from calibration.observations import Dataset as Dataset  # noqa: PLC0414
 from calibration.observations import MemoryObservation as MemoryObservation  # noqa: PLC0414
@@ -34,6 +35,7 @@ from harness.verdict import cell_verdict, median_error
 # Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
 # and drifts, by 1.21 at most over 118 cells.
 CONTRADICTION = 1.4
+MEASURES: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
 
@@ -91,6 +93,8 @@ def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build 
 
 def _take(found: _Found, record: Record, subject: Subject, build: Build) -> None:
     where = f"{subject.model_name} in {record.header.run_id}"
+    if subject.backend in API_BACKENDS:
+        return  # fitted by the terms of an API, in calibration.api
     if subject.backend not in _FITTED:
         found.left_out.append(f"{where}: {subject.backend} is measured but not fitted yet")
         return
@@ -114,7 +118,8 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if verdict.word == "NOISY" and include_noisy:
         found.noisy.append(doubt)
     elif verdict.word != "VALID":
-        found.left_out.append(doubt)
+        # Runs that contradict each other make the pool noisy: then that is the reason.
+        found.left_out += _contradictions(cell, pool) or [doubt]
         return []
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
@@ -168,10 +173,9 @@ def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) ->
     fresh = cell.depth_tokens + cell.prompt_tokens - cached
     ubatch = int(pool.subject.options.get("ubatch_tokens", 512))
     work = Workload(fresh, cell.output_tokens, cached, ubatch_tokens=ubatch)
-    measures: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
     found = []
-    for phase, measure in measures.items():
-        timed = [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
+    for phase in MEASURES:
+        timed = _timed(pool, phase)
         values, by_run = [seconds for _, seconds in timed], _by_run(timed)
         if not values:
             continue
@@ -187,6 +191,12 @@ def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) ->
     return found
 
 
+def _timed(pool: _Pool, phase: PhaseName) -> list[tuple[str, float]]:
+    """Run and seconds of each request that has the phase."""
+    measure = MEASURES[phase]
+    return [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
+
+
 def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     runs: dict[str, list[float]] = {}
     for run, seconds in timed:
@@ -194,8 +204,16 @@ def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     return tuple((run, median(values)) for run, values in runs.items())
 
 
+def _contradictions(cell: Cell, pool: _Pool) -> list[str]:
+    """A sentence on each phase of the cell in which runs contradict each other."""
+    told = {phase: _contradiction(_by_run(_timed(pool, phase))) for phase in MEASURES}
+    return [f"{phase} of {cell.label}: {against}" for phase, against in told.items() if against]
+
+
 def _contradiction(by_run: tuple[tuple[str, float], ...]) -> str | None:
     """Where runs of one build say what cannot both be true of it; no median between them is."""
+    if not by_run:
+        return None
     fast, slow = (pick(by_run, key=lambda entry: entry[1]) for pick in (min, max))
     if slow[1] <= CONTRADICTION * fast[1]:
         return None
@@ -218,6 +236,19 @@ def build_of(host: Host, subject: Subject) -> Build:
     )
 
 
+def odd_option(subject: Subject) -> str | None:
+    """The first option of an engine that is no whole number above 0 although amounts stand on it; None: all are."""
+    if subject.backend not in _FITTED:
+        return None
+    needed = ("slots", "context_tokens") if subject.memory else ()
+    told = [name for name in ("ubatch_tokens", "threads") if subject.options.get(name) is not None]
+    for name in (*needed, *told):
+        value = subject.options.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            return f"{name} {str(value)[:20]!r}, no whole number above 0"
+    return None
+
+
 def _requests_of(record: Record, subject: Subject) -> list[Request]:
     return [request for request in record.requests if request.subject_id == subject.subject_id]
 
@@ -230,10 +261,12 @@ def _memory(record: Record, subject: Subject, file: ModelFile, build: Build) -> 
     slots = int(options["slots"])
     context = int(options["context_tokens"]) // slots
     # Automatic flash attention is on for every model that the CPU engine has been seen with.
-    flash = options["flash_attention"] != "disabled"
+    flash = options.get("flash_attention") != "disabled"
     # A compute buffer is resident as far as the largest micro-batch touched it.
     fresh = [(r.usage.prompt_tokens or 0) - (r.usage.cached_tokens or 0) for r in _requests_of(record, subject)]
-    work = Workload(2, 2, 0, slots, context, max(1, min(int(options["ubatch_tokens"]), max(fresh, default=0))), flash)
+    work = Workload(
+        2, 2, 0, slots, context, max(1, min(int(options.get("ubatch_tokens", 512)), max(fresh, default=0))), flash
+    )
     run = record.header.run_id
     return [
         MemoryObservation(build, file, work, subject.memory, entry.peak_file_bytes, entry.peak_anonymous_bytes, run)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression
 
-from calibration.dataset import MemoryObservation, Observation
+from calibration.dataset import MemoryObservation, Observation, PhaseName
 from estimator.coefficients import MemoryCoefficients, fitted_amounts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.memory import MemoryNeed, resident_need
@@ -119,8 +119,8 @@ def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float
     return {name: price * factors.get(phase_of(name), either) for name, price in prior.items()}
 
 
-def phase_of(name: str) -> str:
-    """Which factor of the prior a term has."""
+def phase_of(name: str) -> PhaseName:
+    """The phase by whose times the term is scaled."""
     return "decode" if name.startswith(("weights.", "attention.decode", "layer", "step")) else "prefill"
 
 

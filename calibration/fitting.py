@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from calibration.dataset import Build, Dataset, Observation, PhaseName
 from calibration.errors import NothingToFit
-from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed
+from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed, phase_of
 from calibration.gate import admitted
 from calibration.reading import read_dataset
-from calibration.uncertainty import error_method, evidence, price_errors
+from calibration.uncertainty import another_run_sd, error_method, evidence, price_errors, run_to_run, with_runs
 from calibration.validate import (
     CELL_GROUP,
     Residual,
@@ -36,6 +37,7 @@ from estimator.coefficients import (
     read_coefficients,
     speed_coefficient,
 )
+from estimator.evidence import RunToRun
 from estimator.plain import to_plain
 
 # Builds that are left out are named up to so many.
@@ -82,6 +84,9 @@ def _fitted(
     beyond = prior.memory if prior is not None and prices is not None else None
     without, memory_fits = fits_without(kept, prices), memory_without(data.memory, beyond)
     residuals, memory = speed_residuals(kept, prices, without), memory_residuals(data.memory, beyond, memory_fits)
+    seen: dict[str, list[Residual]] = {str(phase): found for phase, found in residuals.items()}
+    seen |= {f"memory_{part}": found for part, found in memory.items()}
+    runs = run_to_run(kept)
     fitted_memory = fit_memory(data.memory, beyond) if data.memory else None
     what = "cells of one model" if any(name.startswith(CELL_GROUP) for name in without) else "models"
     coefficients = Coefficients(
@@ -89,9 +94,9 @@ def _fitted(
         machine=_machine(build, data),
         engine=FittedEngine(build.engine, build.version, build.system_info, build.threads),
         records=_records(data, kept),
-        speed=_speed(fit_speed(kept, prices), list(without.values()), prices is not None),
+        speed=_speed(fit_speed(kept, prices), list(without.values()), prices is not None, runs),
         memory=fitted_memory,
-        held_out=_held_out(residuals, memory, prior if prices is not None else None),
+        held_out=_with_prior(_held_out(seen, runs), prior if prices is not None else None, seen),
         valid=_valid(kept),
         prior=_prior_facts(prior, prices),
         evidence=evidence(
@@ -104,14 +109,16 @@ def _fitted(
     return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy)
 
 
-def _speed(fit: SpeedFit, without: list[SpeedFit], has_prior: bool) -> dict[str, SpeedCoefficient]:
+def _speed(
+    fit: SpeedFit, without: list[SpeedFit], has_prior: bool, runs: Mapping[str, RunToRun]
+) -> dict[str, SpeedCoefficient]:
     errors = price_errors(fit.seconds_per_unit, [other.seconds_per_unit for other in without])
-    return {
-        name: speed_coefficient(
-            name, price, fit.cells[name], "measured" if fit.cells[name] or not has_prior else "prior", errors[name]
-        )
-        for name, price in sorted(fit.seconds_per_unit.items())
-    }
+    found = {}
+    for name, price in sorted(fit.seconds_per_unit.items()):
+        error = with_runs(errors[name], price, runs[phase_of(name)])
+        origin: Literal["measured", "prior"] = "measured" if fit.cells[name] or not has_prior else "prior"
+        found[name] = speed_coefficient(name, price, fit.cells[name], origin, error)
+    return found
 
 
 def _memory_errors(fit: MemoryCoefficients | None, without: list[MemoryCoefficients]) -> dict[str, float | None]:
@@ -128,9 +135,13 @@ def _others(everything: Dataset, build: Build) -> list[str]:
     rest = list(counts.items())[_NAMED_BUILDS:] if len(counts) > _NAMED_BUILDS else []
     if rest:
         left = sum(counts.values()) - sum(count for _, count in counts.most_common(_NAMED_BUILDS))
-        machines = len({(b.cpu, b.physical_cores, b.memory_total_bytes) for b in counts})
+        machines = len({_machine_of(b) for b in counts} - {_machine_of(build)})
         named.append(f"{left} observations of {len(rest)} more builds ({machines} other machines in all)")
     return named
+
+
+def _machine_of(build: Build) -> tuple[str, int, int]:
+    return build.cpu, build.physical_cores, build.memory_total_bytes
 
 
 def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:
@@ -173,25 +184,28 @@ def _records(data: Dataset, kept: list[Observation]) -> FittedRecords:
     )
 
 
-def _held_out(
-    residuals: Mapping[PhaseName, list[Residual]],
-    memory: Mapping[str, list[Residual]],
-    prior: Coefficients | None,
+def _held_out(seen: Mapping[str, list[Residual]], runs: Mapping[str, RunToRun]) -> dict[str, HeldOut]:
+    """Of each phase and part of memory; runs differ in their times alone."""
+    errors = {name: held_out(part, another_run_sd(runs[name]) if name in runs else 0.0) for name, part in seen.items()}
+    return {name: error for name, error in errors.items() if error is not None}
+
+
+def _with_prior(
+    found: Mapping[str, HeldOut], prior: Coefficients | None, seen: Mapping[str, list[Residual]]
 ) -> dict[str, HeldOut]:
-    parts: dict[str, list[Residual]] = {name: list(part) for name, part in residuals.items()}
-    parts |= {"memory_anonymous": memory["anonymous"], "memory_file": memory["file"]}
-    found = {name: error for name, part in parts.items() if (error := held_out(part)) is not None}
+    """The errors found here; the prior's of what could not be found, and its interval where there is none."""
     known = prior.held_out if prior else {}
     borrowed = {name: replace(error, interval_origin="prior") for name, error in known.items() if name not in found}
-    return borrowed | {name: _with_interval(error, known.get(name)) for name, error in found.items()}
+    return borrowed | {name: _with_interval(error, known.get(name), seen[name]) for name, error in found.items()}
 
 
-def _with_interval(error: HeldOut, known: HeldOut | None) -> HeldOut:
-    """Too few models here for an interval: the prior's, widened to hold the worst error that was seen here."""
+def _with_interval(error: HeldOut, known: HeldOut | None, seen: list[Residual]) -> HeldOut:
+    """Too few models here for an interval: the prior's, widened to hold every measured / predicted - 1 seen here."""
     if error.relative_interval_90 is not None or known is None or known.relative_interval_90 is None:
         return error
     low, high = known.relative_interval_90
-    wide = (min(low, -error.worst / (1 + error.worst)), max(high, error.worst))
+    beside = [residual.measured / residual.predicted - 1 for residual in seen if residual.predicted > 0]
+    wide = (min(low, *beside), max(high, *beside)) if beside else (low, high)
     return replace(error, relative_interval_90=wide, interval_origin="prior")
 
 

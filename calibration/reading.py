@@ -9,15 +9,26 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calibration.dataset import build_of, dataset
+from calibration.api.requests import API_BACKENDS
+from calibration.dataset import build_of, dataset, odd_option
 from calibration.observations import Build, Dataset
+from harness.errors import BadResults
 from harness.journal import find_journals, read_heads, tried
 from harness.record import Record
 
 
 @dataclass(frozen=True, slots=True)
+class BehindApis:
+    """Runs that hold a model behind an API, whether they hold nothing else, a sentence on each unreadable journal."""
+
+    records: tuple[Record, ...]
+    alone: bool
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
-    """A journal: its run, when that started, and which builds it measured."""
+    """A journal: its run, when that started, and which builds of engines it measured."""
 
     path: Path
     run_id: str
@@ -31,19 +42,33 @@ def read_dataset(
     """The observations in the journals at `paths`, and a sentence on each journal that was not used.
 
     Runs named in `seen` are passed over, and so is a journal that lies there twice.
-    Raises BadResults, as `harness.journal.read_records` does.
+    Raises BadResults as `harness.journal.read_records` does: where none can be read, too.
     """
     unused: list[str] = []
-    heads = (tried(path, paths, unused, read_heads) for path in find_journals(paths))
+    heads = (tried(path, paths, unused, _heads) for path in find_journals(paths))
     places = _once([_place(head) for head in heads if head is not None], unused)
     unused += [
         f"{place.run_id}: the fit stands on it, so it is no evidence" for place in places if place.run_id in seen
     ]
-    parts = []
-    for build, listed in _by_build(place for place in places if place.run_id not in seen).items():
-        records = (record for place in listed if (record := tried(place, paths, unused)))
+    parts, unreadable = [], list[str]()
+    wanted = [place for place in places if place.run_id not in seen]
+    for build, listed in _by_build(wanted).items():
+        records = (record for place in listed if (record := tried(place, paths, unreadable)))
         parts.append(dataset(records, include_noisy, build))
-    return _joined(parts), list(dict.fromkeys(unused))
+    broken = list(dict.fromkeys(unreadable))
+    if len(broken) == len(wanted) and (broken or not places):
+        raise BadResults(f"no run can be read: {[*broken, *unused][0]}")
+    return _joined(parts), [*unused, *broken]
+
+
+def read_behind_apis(paths: list[Path]) -> BehindApis:
+    """The records that `calibration.api` fits; journals of engines alone are passed over by their heads."""
+    unreadable: list[str] = []
+    heads = [head for path in find_journals(paths) if (head := tried(path, paths, unreadable, read_heads))]
+    remote = [[subject.backend in API_BACKENDS for subject in head.subjects] for head in heads]
+    wanted = [Path(head.path) for head, told in zip(heads, remote, strict=True) if any(told)]
+    records = tuple(record for path in wanted if (record := tried(path, paths, unreadable)))
+    return BehindApis(records, all(all(told) for told in remote), tuple(unreadable))
 
 
 def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
@@ -64,9 +89,18 @@ def _once(places: list[_Place], unused: list[str]) -> list[_Place]:
     return kept
 
 
+def _heads(path: Path) -> Record:
+    """As `harness.journal.read_heads`. Raises BadResults also for options of an engine that are none."""
+    head = read_heads(path)
+    for subject in head.subjects:
+        if odd := odd_option(subject):
+            raise BadResults(f"{path}: {subject.model_name} has {odd}; leave that run out, or measure again")
+    return head
+
+
 def _place(head: Record) -> _Place:
     host = head.header.host
-    builds = dict.fromkeys(build_of(host, subject) for subject in head.subjects)
+    builds = dict.fromkeys(build_of(host, s) for s in head.subjects if s.backend not in API_BACKENDS)
     return _Place(Path(head.path), head.header.run_id, head.header.started_at, tuple(builds))
 
 

@@ -50,7 +50,12 @@ def error_method(groups: int, what: str) -> str:
     """What the standard errors are, in words."""
     if groups < 3:
         return f"none: {groups} {what} only, three are needed"
-    return f"jackknife over {groups} {what}, each left out whole"
+    return f"jackknife over {groups} {what}, each left out whole, and what runs differ by"
+
+
+def with_runs(error: float | None, price: float, runs: RunToRun) -> float | None:
+    """sqrt(error² + (price x shared sd)² / runs): models left out cannot show what all of a run is off by."""
+    return None if error is None else math.hypot(error, price * runs.relative_sd / math.sqrt(max(1, runs.runs)))
 
 
 def run_to_run(observations: Sequence[Observation]) -> dict[str, RunToRun]:
@@ -82,6 +87,13 @@ def _spread(observations: Sequence[Observation]) -> RunToRun:
 
 def _shrunk(squares: float, freedom: float) -> float:
     return math.sqrt((PRIOR_RUNS * PRIOR_SD**2 + squares) / (PRIOR_RUNS + freedom))
+
+
+def another_run_sd(runs: RunToRun) -> float:
+    """What a cell of one other run differs by from what k runs gave, beyond what cells of those runs show:
+    sqrt(shared sd² x (1 + 1/k) + cell sd² x (1 - 1/k))."""
+    share = 1 / max(1, runs.runs)
+    return math.sqrt(runs.relative_sd**2 * (1 + share) + runs.cell_sd**2 * (1 - share))
 
 
 def not_told_apart(observations: Sequence[Observation]) -> tuple[str, ...]:

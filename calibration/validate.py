@@ -13,6 +13,8 @@ from estimator.coefficients import HeldOut, MemoryCoefficients
 from estimator.specs import ModelFile
 
 LEVEL = 0.9
+# Standard deviations on either side that hold 90 % of a normal distribution.
+NORMAL_90 = 1.645
 # Groups of this name are cells of one model: their errors say nothing about other models.
 CELL_GROUP = "cell: "
 
@@ -102,19 +104,20 @@ def memory_residuals(
     return found
 
 
-def held_out(residuals: Sequence[Residual]) -> HeldOut | None:
+def held_out(residuals: Sequence[Residual], another_run_sd: float = 0.0) -> HeldOut | None:
     """Median and worst error, and the 90 % interval where the groups allow one; None without residuals."""
     if not residuals:
         return None
     sizes = [abs(r.relative) for r in residuals]
-    return HeldOut(median(sizes), max(sizes), len({r.group for r in residuals}), interval(residuals))
+    return HeldOut(median(sizes), max(sizes), len({r.group for r in residuals}), interval(residuals, another_run_sd))
 
 
-def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
+def interval(residuals: Sequence[Residual], another_run_sd: float = 0.0) -> tuple[float, float] | None:
     """(low, high): predicted x (1 + low) to predicted x (1 + high) held 90 % of the cells of left-out models.
 
     The 90 % rank, (n + 1) x 0.9, of |log(measured / predicted)|, as in conformal prediction. Cells of one model
-    err alike, so for a model that is unlike those left out it is nominal. None under 5 models.
+    err alike, so for a model that is unlike those left out it is nominal. None under 5 models. A model left out was
+    measured in the same runs as the others; what another run differs by comes on top: sqrt(reach² + (1.645 sd)²).
     """
     groups = {r.group for r in residuals}
     if len(groups) < 5 or any(group.startswith(CELL_GROUP) for group in groups):
@@ -123,7 +126,7 @@ def interval(residuals: Sequence[Residual]) -> tuple[float, float] | None:
     rank = math.ceil((len(scores) + 1) * LEVEL)
     if not scores or rank > len(scores):
         return None
-    reach = scores[rank - 1]
+    reach = math.hypot(scores[rank - 1], NORMAL_90 * another_run_sd)
     return math.expm1(-reach), math.expm1(reach)
 
 

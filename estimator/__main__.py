@@ -1,92 +1,121 @@
 """The command line: `python -m estimator`. Thin: options in, one answer out, errors caught once.
 
-Exit statuses: 0 answered · 1 a bug (with its traceback) · 2 a question or usage that makes no sense ·
-3 a model, weight type, KV type, hardware or instance that nobody knows · 4 a file that cannot be read · 6 no Ollama
-server · 10 coefficients of another machine.
+Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
+2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
+knows · 4 a file that cannot be read · 6 no Ollama server · 10 coefficients of another machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
-low, high, theory and basis; its unit is the last word of its key. `hardware --json` and `clouds --json` print
-lists of the fields of estimator.hardware.Part and estimator.clouds.Instance.
+low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the fields of
+estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print
+lists of the fields of estimator.hardware.Part and estimator.clouds.Instance; `cost --json` and `cheapest --json` the
+fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable
 
 from estimator import catalog, render
-from estimator.belonging import machine_differences, refuse
-from estimator.coefficients import DEFAULT_PATH
+from estimator.asked import answer_to
 from estimator.errors import EstimatorError
-from estimator.machine import identity
-from estimator.naming import model_file_named
-from estimator.options import parser
-from estimator.plain import to_plain
-from estimator.predict import predict
-from estimator.question import hardware_and_prices
-from estimator.specs import Workload
+from estimator.options import parser, require_one_list, require_one_question
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command that `arguments` name and gives the exit status; the only place where errors are caught."""
     try:
         options = parser().parse_args(arguments or ["--help"])
-        sys.stdout.write(_TEXTS[options.command](options))
+        found = _TEXTS[options.command](options)
+        text, status = (found, 0) if isinstance(found, str) else found
+        sys.stdout.write(text)
     except EstimatorError as error:
         if "--debug" in arguments:
             traceback.print_exc()
         sys.stderr.write(f"error: {error}\n")
         return error.exit_status
-    return 0
+    return status
 
 
-def _models_text(_: Namespace) -> str:
-    return render.models_text(catalog.models()) + "\n"
+def _models_text(options: Namespace) -> str:
+    require_one_list(options)
+    if options.api:
+        from estimator.api.command import api_models_text
+
+        return api_models_text(options)
+    if options.min_speed is not None:
+        from estimator.ranking.command import ranking_command_text
+
+        return ranking_command_text(options)
+    return render.written(catalog.models(), options.json, render.models_text)
 
 
 def _hardware_text(options: Namespace) -> str:
     from estimator import hardware, listing
 
-    found = hardware.parts_about(" ".join(options.text))
-    return (json.dumps(to_plain(found), indent=2) if options.json else listing.hardware_text(found)) + "\n"
+    return render.written(hardware.parts_about(" ".join(options.text)), options.json, listing.hardware_text)
 
 
 def _clouds_text(options: Namespace) -> str:
     from estimator import clouds, listing
 
-    found = clouds.instances_about(" ".join(options.text))
-    return (json.dumps(to_plain(found), indent=2) if options.json else listing.clouds_text(found)) + "\n"
+    return render.written(clouds.instances_about(" ".join(options.text)), options.json, listing.clouds_text)
 
 
 def _prediction_text(options: Namespace) -> str:
-    work = Workload(
-        prompt_tokens=options.prompt_tokens,
-        output_tokens=options.output_tokens,
-        depth_tokens=options.depth,
-        concurrency=options.concurrency,
-        context_tokens=options.context,
-        flash_attention=options.flash_attention,
-        kv_type=options.kv_type.upper(),
-    )
-    file = model_file_named(options.model, options.quant, os.environ.get("OLLAMA_HOST", ""))
-    hardware, fitted, prices = hardware_and_prices(options)
-    if fitted is not None and not options.anyway and options.formulas != "textbook":
-        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
-    answer = predict(file, work, hardware, fitted, options.formulas, prices)
-    return (json.dumps(to_plain(answer), indent=2) if options.json else render.answer_text(answer)) + "\n"
+    require_one_question(options)
+    if options.api is not None:
+        from estimator.api.command import api_prediction_text
+
+        return api_prediction_text(options)
+    return render.written(answer_to(options), options.json, render.answer_text)
 
 
-_TEXTS: dict[str, Callable[[Namespace], str]] = {
+def _sweep_text(options: Namespace) -> str:
+    from estimator.sweep.command import sweep_text
+
+    return sweep_text(options)
+
+
+def _scenarios_text(options: Namespace) -> tuple[str, int]:
+    from estimator.scenarios.command import scenarios_text
+
+    return scenarios_text(options)
+
+
+def _fit_text(options: Namespace) -> str:
+    from estimator.fits.command import fit_command_text
+
+    return fit_command_text(options)
+
+
+def _cost_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    return render.written(asked.cost_answer(options), options.json, text.cost_text)
+
+
+def _cheapest_text(options: Namespace) -> str:
+    from estimator.costs import asked, text
+
+    answer = asked.cheapest_answer(options)
+    return render.written(answer, options.json, lambda found: text.cheapest_text(found, options.all))
+
+
+_TEXTS: dict[str, Callable[[Namespace], str | tuple[str, int]]] = {
     "models": _models_text,
     "hardware": _hardware_text,
     "clouds": _clouds_text,
     "predict": _prediction_text,
+    "sweep": _sweep_text,
+    "scenarios": _scenarios_text,
+    "fit": _fit_text,
+    "cost": _cost_text,
+    "cheapest": _cheapest_text,
 }
 
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 from estimator.specs import Hardware, Workload
 
-Basis = Literal["stated", "calibrated", "theory", "unknown"]
+Basis = Literal["stated", "calibrated", "reference", "theory", "unknown"]
 Formulas = Literal["engineering", "textbook"]
 Fits = Literal["yes", "tight", "no", "unknown"]
-_BASES: tuple[Basis, ...] = ("stated", "calibrated", "theory", "unknown")
+_BASES: tuple[Basis, ...] = ("stated", "calibrated", "reference", "theory", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class Quantity:
     """One predicted number; its unit is the last word of the key that it stands under.
 
     `value` is the answer: calibrated where calibration covers the question, else the theory; None where
-    neither is known. `low` and `high` enclose the truth in 90 of 100 cases, None where nothing says so.
+    neither is known (basis "reference": calibrated by published measurements of other machines). `low` and `high`
+    enclose the truth in 90 of 100 cases, None where nothing says so.
     """
 
     value: float | None
@@ -48,13 +49,24 @@ class Quantity:
         return self.value, self.low, self.high, self.theory
 
 
+def quantity(theory: float | None, calibrated: float | None, interval: tuple[float, float] | None) -> Quantity:
+    """The calibrated value where there is one, in its relative interval; else the theory, else unknown."""
+    if calibrated is None:
+        return Quantity(theory, theory=theory, basis="unknown" if theory is None else "theory")
+    if interval is None:
+        return Quantity(calibrated, theory=theory, basis="calibrated")
+    low, high = (calibrated * (1 + share) for share in interval)
+    return Quantity(calibrated, low, high, theory, "calibrated")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the memory suffices: "yes", "tight" (weights are read from disk again and again), "no" or "unknown".
 
     `needed_bytes` is the upper bound of what must stay in memory for full speed, `anonymous_bytes` the upper
     bound of what cannot be evicted at all, `margin_bytes` what is left of `available_bytes` after `needed_bytes`;
-    both are None where nobody said how much memory there is.
+    both are None where nobody said how much memory there is. The host of a GPU has figures of its own, None where it
+    does not count.
     """
 
     fits: Fits
@@ -63,6 +75,8 @@ class Verdict:
     available_bytes: int | None
     margin_bytes: int | None
     reason: str
+    host_needed_bytes: int | None = None
+    host_available_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +86,11 @@ class Answer:
     memory  weights_bytes, repacked_bytes, kv_cache_bytes, compute_bytes, output_bytes, runtime_bytes,
             libraries_bytes, anonymous_bytes (all that cannot be evicted), total_bytes
             (textbook: weights_bytes, kv_cache_bytes, margin_bytes, total_bytes; on GPUs: weights_bytes, kv_cache_bytes,
-            compute_bytes, output_bytes, total_bytes of device memory, and host_weights_bytes, which the CPU keeps)
+            compute_bytes, output_bytes, total_bytes of device memory, and host_weights_bytes, which the CPU keeps, with
+            host_kv_cache_bytes where some layers are not on a GPU)
     speed   ttft_s, time_per_token_s, end_to_end_s, prefill_tokens_per_s, decode_tokens_per_s of one
-            sequence, and with concurrency throughput_tokens_per_s of all
+            sequence, and with concurrency throughput_tokens_per_s of all; load_from_disk_s and load_from_page_cache_s
+            where the disk's rate was stated
     cost    rented_usd and electricity_usd of the requests, and of a million output tokens at this rate
             (rented_per_million_output_tokens_usd, ...), where prices were stated; with concurrency
             rented_per_request_usd; rented_per_month_usd of the machine, whatever it does; cost_basis says at what price

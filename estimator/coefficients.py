@@ -2,7 +2,7 @@
 
 Owns the format (JSON, `format: 3`). The dataclasses below are the file, field by field:
 
-    {"format": 2, "fitted_at": "2026-11-23T15:00:00Z",
+    {"format": 3, "fitted_at": "2026-11-23T15:00:00Z",
      "machine": {"cpu": ..., "physical_cores": 2, "memory_total_bytes": ...,
                  "bandwidth_bytes_per_s": null, "compute_flop_per_s": null},
      "engine": {"name": "xllamacpp", "version": ..., "system_info": ..., "threads": 2},
@@ -29,7 +29,7 @@ Format 3: standard errors of prices, threads of the engine, the evidence (`estim
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,11 +38,13 @@ from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
 from estimator.evidence import Evidence
+from estimator.json_files import read_json, write_whole
 from estimator.plain import from_plain, to_plain
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import micro_batch_rows
 from estimator.theory.terms import shown
 
+Interval = tuple[float, float] | None
 FORMAT = 3
 DEFAULT_PATH = Path("results/coefficients.json")
 
@@ -189,6 +191,12 @@ class Coefficients:
     format: int = FORMAT
 
 
+def interval_of(coefficients: Coefficients, phase: str) -> Interval:
+    """The relative 90 % interval of a phase or part of memory, None where there is none."""
+    found = coefficients.held_out.get(phase)
+    return None if found is None else found.relative_interval_90
+
+
 def time_s(speed: Mapping[str, SpeedCoefficient], amounts: Mapping[str, float]) -> float:
     """Σ coefficient x amount over the terms of `amounts`, in seconds; a term that was never fitted counts 0."""
     return sum(speed[name].seconds_per_unit * amount for name, amount in amounts.items() if name in speed)
@@ -196,15 +204,7 @@ def time_s(speed: Mapping[str, SpeedCoefficient], amounts: Mapping[str, float]) 
 
 def read_coefficients(path: Path) -> Coefficients:
     """The coefficients in `path`. Raises UnreadableFile."""
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        why = error.strerror or error
-        raise UnreadableFile(
-            f"cannot read coefficients {path}: {why}; `python -m calibration fit` writes them"
-        ) from error
-    except ValueError as error:
-        raise UnreadableFile(f"{path} is not JSON ({error}): fit again with `python -m calibration fit`") from error
+    plain = read_json(path, "coefficients", "fit again with `python -m calibration fit`")
     found = plain.get("format") if isinstance(plain, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise UnreadableFile(f"{path} has format {found}, newer than {FORMAT}: upgrade this program, or fit again")
@@ -216,7 +216,19 @@ def read_coefficients(path: Path) -> Coefficients:
         raise UnreadableFile(
             f"{path} is no coefficient file (format {found!r}): fit one with `python -m calibration fit`"
         )
-    return from_plain(Coefficients, plain, str(path))
+    coefficients = from_plain(Coefficients, plain, str(path))
+    _require_possible(coefficients, path)
+    return coefficients
+
+
+def _require_possible(coefficients: Coefficients, path: Path) -> None:
+    """Raises UnreadableFile where a price is below 0 or a measured time not above it, or either is no finite number."""
+    prices = {f"speed.{name}": entry.seconds_per_unit for name, entry in coefficients.speed.items()}
+    times = {f"evidence.cells.{label}": cell.seconds for label, cell in coefficients.evidence.cells.items()}
+    odd = [name for name, price in prices.items() if not 0 <= price < math.inf]
+    odd += [name for name, seconds in times.items() if not 0 < seconds < math.inf]
+    if odd:
+        raise UnreadableFile(f"{path}: {odd[0]} holds no possible time: fit again with `python -m calibration fit`")
 
 
 def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coefficients | None:
@@ -231,13 +243,7 @@ def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coeff
 
 def write_coefficients(path: Path, coefficients: Coefficients) -> None:
     """Writes the file whole or not at all: a temporary name beside it, then a rename. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(coefficients_text(coefficients), "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, coefficients_text(coefficients))
 
 
 # An object without objects in it, which is one line where it fits.

@@ -6,7 +6,7 @@ holds; every assumption is a sentence in the answer.
 
 from __future__ import annotations
 
-from estimator.hardware import Part
+from estimator.hardware import Part, find_parts
 from estimator.specs import Hardware
 
 GIB = 2**30
@@ -30,6 +30,16 @@ def usable_bytes(part: Part, memory_bytes: int) -> int:
     if part.kind == "unified" and part.maker == "Apple":
         return memory_bytes * 3 // 4 if memory_bytes >= _APPLE_LARGE_BYTES else memory_bytes * 2 // 3
     return memory_bytes * 7 // 8
+
+
+def hardware_named(text: str) -> Hardware:
+    """Hardware of the catalogue as `--hardware` names it, "RTX 4090" or "2x RTX 3090". Raises UnknownName.
+
+    >>> from estimator import hardware_named
+    >>> hardware_named("2x rtx3090").name
+    '2 x NVIDIA GeForce RTX 3090'
+    """
+    return catalogued_hardware(*find_parts(text))
 
 
 def catalogued_hardware(
@@ -89,7 +99,7 @@ def _rate_assumptions(part: Part, devices: int, rate_name: str, stated: float | 
         found.append(f"prefill by the {rate_name}{more}")
     if devices > 1:
         found.append(
-            f"assumed: layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
+            f"layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
             "the other, at the speed of one"
         )
     return found

@@ -9,8 +9,9 @@ from estimator.specs import ModelFile
 
 
 def model_file_facts(file: ModelFile) -> dict[str, Any]:
-    """`file` as JSON values: quant, file_bytes, model {...}, groups [{...}]."""
+    """`file` as JSON values: quant, file_bytes, model {...}, groups [{...}]; the sizes of its layers are left out."""
     facts: dict[str, Any] = to_plain(file)
+    del facts["layer_bytes"]
     return facts
 
 

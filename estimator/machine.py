@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from estimator.coefficients import Coefficients
+from estimator.container import container_free_bytes
 from estimator.errors import EstimatorError
 from estimator.processor import cpu_name
 from estimator.specs import Hardware
@@ -25,6 +26,8 @@ _PREFIXES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
+# A million times the fastest part of the catalogue.
+_MOST_PER_S = 1e22
 
 
 def this_machine(
@@ -44,7 +47,16 @@ def this_machine(
             source = "probed when the coefficients were measured"
         bandwidth_bytes_per_s = bandwidth_bytes_per_s or probed.bandwidth_bytes_per_s
         compute_flop_per_s = compute_flop_per_s or probed.compute_flop_per_s
-    return Hardware(cpu, memory.total, memory.available, bandwidth_bytes_per_s, compute_flop_per_s, source)
+    return Hardware(cpu, memory.total, free_bytes(), bandwidth_bytes_per_s, compute_flop_per_s, source)
+
+
+def free_bytes() -> int:
+    """Memory that is free now, or can be freed without swapping: the system's, or less if a container has a limit."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    limited = container_free_bytes()
+    return available if limited is None else min(available, limited)
 
 
 def size_bytes(text: str) -> int:
@@ -74,6 +86,6 @@ def rate_per_s(text: str, unit: str) -> float:
         value = float(found.group(1)) * _PREFIXES[found.group(2) or ""] if found else 0.0
     except (ValueError, KeyError):
         value = 0.0
-    if value <= 0:
+    if not 1 <= value <= _MOST_PER_S:
         raise EstimatorError(f"cannot read the rate {text!r}: write it like 25G{unit}")
     return value

@@ -15,11 +15,15 @@ _OLLAMA = "ollama:"
 _CONFIG = "config.json"
 
 
-def model_file_named(model: str, quant: str | None, ollama_host: str) -> ModelFile:
-    """The model file that the words mean. Raises EstimatorError with one line of why.
+def model_file_named(model: str, quant: str | None = None, ollama_host: str = "") -> ModelFile:
+    """The model file that `--model` and `--quant` mean. Raises EstimatorError with one line of why.
 
     `ollama:NAME` asks the server at `ollama_host`; a path that ends in .gguf is read by its header; a config.json or
     its folder by the headers of the safetensors beside it, or as `quant` would type it; else it is a catalogue name.
+
+    >>> from estimator import model_file_named
+    >>> model_file_named("mistral:7b", "q4_0").weight_bytes
+    4108181504
     """
     stated = model.startswith(_OLLAMA) or model.endswith(".gguf")
     if stated and quant is not None:

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 
-from estimator.answer import Answer, Formulas, Quantity, Verdict
-from estimator.coefficients import Coefficients, MemoryCoefficients
-from estimator.errors import EstimatorError
-from estimator.fit import device_verdict, fit_verdict
+from estimator.answer import Answer, Formulas, Quantity, quantity
+from estimator.coefficients import Coefficients, interval_of
+from estimator.needs import check, memory_and_verdict
 from estimator.prices import Prices, cost_basis, cost_quantities
+from estimator.reference.speed import Calibration, Published, ReferenceAnswer, reference_answer
 from estimator.scope import scope_warnings, unfitted_warning
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.speed import PhaseTimes, calibrated_times, textbook_times, theory_times
-from estimator.theory import textbook
-from estimator.theory.kv_cache import cells_per_sequence
-from estimator.theory.memory import MemoryNeed, device_need, memory_need, resident_need
-from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
-
-Interval = tuple[float, float] | None
+from estimator.theory.load import load_from_disk_s, load_from_page_cache_s
 
 
 def predict(
     file: ModelFile,
     work: Workload,
     hardware: Hardware,
-    coefficients: Coefficients | None = None,
+    coefficients: Calibration | None = None,
     formulas: Formulas = "engineering",
     prices: Prices | None = None,
 ) -> Answer:
     """Memory, speed, cost and fit of serving `work` from `file` on `hardware`. Raises EstimatorError.
 
     With `coefficients` the answer is calibrated wherever they cover the question; without, or with the
-    textbook formulas, it is theory and says so. Hardware of the catalogue is always theory: coefficients belong to
-    the machine that they were fitted on.
+    textbook formulas, it is theory and says so. Coefficients belong to the machine that they were fitted on: on
+    hardware of the catalogue only `Published` measurements, the reference, are applied.
+
+    >>> from estimator import Workload, hardware_named, model_file_named, predict
+    >>> answer = predict(model_file_named("mistral:7b", "q4_0"), Workload(512, 128), hardware_named("RTX 4090"))
+    >>> answer.fit.fits, answer.calibration
+    ('yes', None)
+    >>> step = answer.speed["time_per_token_s"]
+    >>> step.basis, round(1000 * step.value, 2)  # (4.03 GB of weights + 577 x 128 KiB of cache) / 1,008 GB/s, in ms
+    ('theory', 4.08)
     """
-    _check(work)
+    check(work, hardware)
     prices = prices or Prices()
+    published = coefficients if isinstance(coefficients, Published) and formulas != "textbook" else None
+    referenced = None if published is None else reference_answer(file, work, published)
+    fitted = coefficients if isinstance(coefficients, Coefficients) else None
     if formulas == "textbook" or hardware.catalogued:
-        coefficients = None
-    if formulas == "textbook":
-        memory, verdict = _textbook_memory(file, work, hardware)
-    elif hardware.kind != "cpu":
-        memory, verdict = _device_memory(file, work, hardware)
-    else:
-        memory, verdict = _memory(file, work, hardware, coefficients)
-    speed, unfitted = _speed(file, work, hardware, coefficients, formulas)
+        fitted = None
+    memory, verdict = memory_and_verdict(file, work, hardware, fitted, formulas)
+    prefill, step, warnings = _phases(file, work, hardware, referenced or fitted, formulas)
+    speed = _speed(prefill, step, work) | _load(file, hardware)
+    answered = bool(referenced and referenced.basis)
     return Answer(
         model=file.model.name,
         title=file.model.title,
@@ -52,28 +55,19 @@ def predict(
         formulas=formulas,
         work=work,
         hardware=hardware,
-        calibration=None if coefficients is None else _origin(coefficients),
+        calibration=_origin(referenced or fitted),
         memory=memory,
         speed=speed,
         cost=cost_quantities(speed["end_to_end_s"], work, prices),
         cost_basis=cost_basis(prices),
         fit=verdict,
-        warnings=(*unfitted_warning(unfitted), *scope_warnings(file, work, hardware, coefficients, formulas)),
+        warnings=(*warnings, *scope_warnings(file, work, hardware, fitted, formulas, answered)),
     )
 
 
-def _check(work: Workload) -> None:
-    least = min(work.prompt_tokens, work.output_tokens, work.concurrency, work.ubatch_tokens)
-    if least < 1 or work.depth_tokens < 0:
-        raise EstimatorError("prompt, output, concurrency and micro-batch must be at least 1, and depth at least 0")
-    if work.context_tokens is not None and work.context_tokens < work.longest_tokens:
-        raise EstimatorError(
-            f"a context of {work.context_tokens} tokens cannot hold depth + prompt + output = {work.longest_tokens}: "
-            "raise the context or shorten the request"
-        )
-
-
-def _origin(coefficients: Coefficients) -> str:
+def _origin(coefficients: Coefficients | ReferenceAnswer | None) -> str | None:
+    if coefficients is None or isinstance(coefficients, ReferenceAnswer):
+        return coefficients.basis if coefficients else None
     records, engine = coefficients.records, coefficients.engine
     return (
         f"{engine.name} {engine.version} on {coefficients.machine.cpu}, fitted {coefficients.fitted_at} "
@@ -81,76 +75,31 @@ def _origin(coefficients: Coefficients) -> str:
     )
 
 
-def _memory(
-    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None
-) -> tuple[dict[str, Quantity], Verdict]:
-    theory = memory_need(file, work, X86_AVX2_REPACKED_TYPES)
-    fitted = None if coefficients is None else coefficients.memory
-    if coefficients is None or fitted is None:
-        return _components(theory, None, None, None), fit_verdict(theory, hardware.memory_free_bytes)
-    beyond = fitted.fitted_bytes(file, work)
-    need = resident_need(file, work, _repacked_types(coefficients, fitted), beyond, fitted.file_constant_bytes)
-    anonymous, backed = _interval(coefficients, "memory_anonymous"), _interval(coefficients, "memory_file")
-    factors = (1.0 if interval is None else 1 + max(0.0, interval[1]) for interval in (anonymous, backed))
-    verdict = fit_verdict(need, hardware.memory_free_bytes, *factors)
-    return _components(theory, need, anonymous, backed), verdict
-
-
-def _device_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[dict[str, Quantity], Verdict]:
-    need = device_need(file, work, hardware.devices, shares_host_memory=hardware.kind == "unified")
-    names = ("weights_bytes", "kv_cache_bytes", "compute_bytes", "output_bytes", "total_bytes", "host_weights_bytes")
-    memory = {name: _quantity(float(getattr(need, name)), None, None) for name in names}
-    bounded = not file.model.kv_lora_rank
-    return memory, device_verdict(need, hardware.devices, hardware.memory_free_bytes, bounded)
-
-
-def _repacked_types(coefficients: Coefficients, fitted: MemoryCoefficients) -> frozenset[str]:
-    """What was measured to be repacked; of types that were not measured, what a build that repacks is known to."""
-    measured = frozenset(fitted.repacked_types)
-    if "REPACK = 1" not in coefficients.engine.system_info:
-        return measured
-    return measured | (X86_AVX2_REPACKED_TYPES - frozenset(coefficients.valid.weight_types))
-
-
-def _components(
-    theory: MemoryNeed, need: MemoryNeed | None, anonymous: Interval, backed: Interval
-) -> dict[str, Quantity]:
-    found = {}
-    for field in fields(theory):
-        known = None if field.name in ("runtime_bytes", "libraries_bytes") else float(getattr(theory, field.name))
-        found[field.name] = _quantity(known, None if need is None else float(getattr(need, field.name)), None)
-    stays = _quantity(theory.anonymous_bytes, None if need is None else need.anonymous_bytes, anonymous)
-    file_backed = _quantity(theory.file_bytes, None if need is None else need.file_bytes, backed)
-    return {**found, "anonymous_bytes": stays, "total_bytes": stays.plus(file_backed)}
-
-
-def _textbook_memory(file: ModelFile, work: Workload, hardware: Hardware) -> tuple[dict[str, Quantity], Verdict]:
-    weights = textbook.model_bytes(file.parameters, textbook.precision_of(file.quant))
-    cache = textbook.kv_bytes(file.model, cells_per_sequence(work), work.concurrency)
-    total = textbook.total_bytes(weights, cache)
-    named = {
-        "weights_bytes": weights,
-        "kv_cache_bytes": cache,
-        "margin_bytes": total - weights - cache,
-        "total_bytes": total,
-    }
-    need = MemoryNeed(0, 0, round(total), 0, 0)
-    return {name: _quantity(value, None, None) for name, value in named.items()}, fit_verdict(
-        need, hardware.memory_free_bytes
-    )
-
-
-def _speed(
-    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas
-) -> tuple[dict[str, Quantity], tuple[str, ...]]:
+def _phases(
+    file: ModelFile,
+    work: Workload,
+    hardware: Hardware,
+    coefficients: Coefficients | ReferenceAnswer | None,
+    formulas: Formulas,
+) -> tuple[Quantity, Quantity, tuple[str, ...]]:
+    """One prompt's prefill and one decode step in seconds, calibrated or by theory, and what to say of them."""
     theory = (textbook_times if formulas == "textbook" else theory_times)(file, work, hardware)
+    if isinstance(coefficients, ReferenceAnswer):
+        pairs = ((coefficients.prefill, theory.prefill_s), (coefficients.step, theory.step_s))
+        first, then = (quantity(time, None, None) if q is None else replace(q, theory=time) for q, time in pairs)
+        return first, then, coefficients.warnings
     if coefficients is None:
         found, prefill_interval, decode_interval = PhaseTimes(None, None), None, None
     else:
         found = calibrated_times(file, work, coefficients)
-        prefill_interval, decode_interval = _interval(coefficients, "prefill"), _interval(coefficients, "decode")
-    prefill = _quantity(theory.prefill_s, found.prefill_s, prefill_interval)
-    step = _quantity(theory.step_s, found.step_s, decode_interval)
+        prefill_interval, decode_interval = interval_of(coefficients, "prefill"), interval_of(coefficients, "decode")
+    prefill = quantity(theory.prefill_s, found.prefill_s, prefill_interval)
+    step = quantity(theory.step_s, found.step_s, decode_interval)
+    return prefill, step, unfitted_warning(found.unfitted)
+
+
+def _speed(prefill: Quantity, step: Quantity, work: Workload) -> dict[str, Quantity]:
+    """Everything that follows from the two."""
     # Prompts that arrive together are prefilled together: the last first token waits for all of them.
     ttft = prefill.scaled(work.concurrency)
     speed = {
@@ -162,18 +111,15 @@ def _speed(
     }
     if work.concurrency > 1:
         speed["throughput_tokens_per_s"] = step.rate_of(work.concurrency)
-    return speed, found.unfitted
+    return speed
 
 
-def _interval(coefficients: Coefficients, phase: str) -> Interval:
-    found = coefficients.held_out.get(phase)
-    return None if found is None else found.relative_interval_90
-
-
-def _quantity(theory: float | None, calibrated: float | None, interval: Interval) -> Quantity:
-    if calibrated is None:
-        return Quantity(theory, theory=theory, basis="unknown" if theory is None else "theory")
-    if interval is None:
-        return Quantity(calibrated, theory=theory, basis="calibrated")
-    low, high = (calibrated * (1 + share) for share in interval)
-    return Quantity(calibrated, low, high, theory, "calibrated")
+def _load(file: ModelFile, hardware: Hardware) -> dict[str, Quantity]:
+    """Seconds until the model is loaded, where the disk's rate was stated; theory, whatever was fitted."""
+    if hardware.disk_bytes_per_s is None:
+        return {}
+    found = {"load_from_disk_s": quantity(load_from_disk_s(file, hardware.disk_bytes_per_s), None, None)}
+    cached = load_from_page_cache_s(file, hardware)
+    if cached is not None:
+        found["load_from_page_cache_s"] = quantity(cached, None, None)
+    return found

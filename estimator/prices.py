@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from estimator.amounts import LEAST_UTILISATION, are_amounts
 from estimator.answer import Quantity
 from estimator.errors import EstimatorError
 from estimator.specs import Workload
@@ -58,12 +59,13 @@ def cost_basis(prices: Prices) -> str | None:
 
 
 def _check(prices: Prices) -> None:
-    stated = [price for price in (prices.rent_usd_per_hour, prices.power_w, prices.electricity_usd_per_kwh) if price]
-    if any(price < 0 for price in stated):
-        raise EstimatorError("rent, power and price of electricity must be at least 0")
+    if not are_amounts(prices.rent_usd_per_hour, prices.power_w, prices.electricity_usd_per_kwh):
+        raise EstimatorError("rent, power and price of electricity must be at least 0 and at most 1e15")
     if (prices.power_w is None) != (prices.electricity_usd_per_kwh is None):
         raise EstimatorError("electricity costs need both the power (--watts) and its price (--usd-per-kwh)")
-    if not 0 < prices.utilisation <= 1:
-        raise EstimatorError("the utilisation must be above 0 and at most 1: it is a share of the time")
+    if not LEAST_UTILISATION <= prices.utilisation <= 1:
+        raise EstimatorError(
+            "the utilisation must be above 0 and at most 1: it is a share of the time, a millionth at least"
+        )
     if prices.utilisation != 1 and prices.rent_usd_per_hour is None:
         raise EstimatorError("the utilisation divides a rent: state one with --instance or --usd-per-hour")

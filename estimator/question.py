@@ -5,37 +5,100 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 
+from estimator.belonging import machine_differences, refuse
 from estimator.clouds import Instance, find_instance
-from estimator.coefficients import Coefficients, find_coefficients
+from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
 from estimator.device import catalogued_hardware
 from estimator.errors import EstimatorError
-from estimator.hardware import find_part, find_parts
-from estimator.machine import rate_per_s, size_bytes, this_machine
+from estimator.hardware import Part, find_part, find_parts
+from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
-from estimator.specs import Hardware
+from estimator.reference.file import shipped_reference
+from estimator.reference.machine import machine_of_part
+from estimator.reference.speed import Calibration, Published
+from estimator.specs import Hardware, Host
 
 
-def hardware_and_prices(options: Namespace) -> tuple[Hardware, Coefficients | None, Prices]:
-    """This machine with its coefficients, or hardware of the catalogue, for which there are none.
+def hardware_and_prices(options: Namespace) -> tuple[Hardware, Calibration | None, Prices]:
+    """The machine that is meant, and its prices: with `--instance` its rent, unless `--usd-per-hour` states another.
 
-    With `--instance` the rent is the instance's, unless `--usd-per-hour` states another. Raises EstimatorError.
+    Raises EstimatorError.
+    """
+    hardware, fitted = hardware_meant(options)
+    return hardware, fitted, _prices(options, None if options.instance is None else find_instance(options.instance))
+
+
+def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
+    """This machine with its coefficients, or hardware of the catalogue with the shipped reference.
+
+    Raises EstimatorError.
     """
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
+    disk = None if options.disk is None else rate_per_s(options.disk, "B/s")
     memory = None if options.memory is None else size_bytes(options.memory)
     instance = None if options.instance is None else find_instance(options.instance)
-    prices = _prices(options, instance)
     if options.hardware is None and instance is None:
         if memory is not None:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
-        fitted = find_coefficients(options.coefficients)
-        return this_machine(bandwidth, compute, fitted), fitted, prices
+        if stated_host(options):
+            raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
+        fitted = coefficients_here(options)
+        return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
+    if stated_host(options) and part.kind != "gpu":
+        raise EstimatorError(f"--host-memory, --host-bandwidth and --link go with a GPU: {part.name} has one memory")
     hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
-    return hardware, None, prices
+    link = None if options.link is None else rate_per_s(options.link, "B/s")
+    host = _host(options, instance)
+    hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
+    return hardware, _published(part, devices, bandwidth, compute)
+
+
+def _published(part: Part, devices: int, bandwidth: float | None, compute: float | None) -> Published:
+    """The reference, asked about `part` with the rates that were stated."""
+    machine = machine_of_part(part)
+    stated = replace(
+        machine,
+        bandwidth_bytes_per_s=bandwidth or machine.bandwidth_bytes_per_s,
+        compute_flop_per_s=compute or machine.compute_flop_per_s,
+    )
+    return Published(shipped_reference(), stated, devices)
+
+
+def coefficients_here(options: Namespace) -> Coefficients | None:
+    """The coefficients that are meant, None where there are none. Raises Elsewhere for those of another machine, unless
+    they are wanted all the same, or asked for textbook formulas, which use none."""
+    fitted = find_coefficients(options.coefficients)
+    unused = getattr(options, "formulas", None) == "textbook"
+    if fitted is not None and not options.anyway and not unused:
+        refuse(machine_differences(fitted, *identity()), str(options.coefficients or DEFAULT_PATH))
+    return fitted
+
+
+def stated_host(options: Namespace) -> bool:
+    """Whether anything was said about the computer around a GPU."""
+    return any(value is not None for value in (options.host_memory, options.host_bandwidth, options.link))
+
+
+def _host(options: Namespace, instance: Instance | None) -> Host | None:
+    """The host as stated, else as the instance's row has it."""
+    bandwidth = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
+    if options.host_memory is not None:
+        here = options.host_memory.strip().lower() == "here"
+        free = free_bytes() if here else size_bytes(options.host_memory)
+        return Host(free, bandwidth, "free here now" if here else "stated")
+    if instance is not None:
+        return host_of(instance, bandwidth)
+    return None if bandwidth is None else Host(None, bandwidth, "stated")
+
+
+def host_of(instance: Instance, bandwidth_bytes_per_s: float | None = None) -> Host:
+    """The host of a rented machine: of its memory 7/8 count as free, as nobody looked."""
+    return Host(instance.memory_bytes * 7 // 8, bandwidth_bytes_per_s, "7/8 of the instance's memory")
 
 
 def _check_catalogued(options: Namespace) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
+from estimator.amounts import usd
 from estimator.answer import Answer, Quantity
+from estimator.plain import to_plain
 from estimator.specs import Hardware, Model
 from estimator.tensors import model_file
 from estimator.theory.weights import active_parameters
 
+Found = TypeVar("Found")
 WIDTH = 80
+_LABEL_WIDTH = 23
+_INTERVAL_WIDTH = 23
 _GIB = 2**30
 _MIB = 2**20
-_LABELS = {
+LABELS = {
     "weights_bytes": "weights (file-backed)",
-    "host_weights_bytes": "embedding, on the host",
+    "host_weights_bytes": "weights, on the host",
+    "host_kv_cache_bytes": "KV cache, on the host",
     "repacked_bytes": "repacked weights",
     "kv_cache_bytes": "KV cache",
     "compute_bytes": "compute buffer",
@@ -31,6 +40,8 @@ _LABELS = {
     "prefill_tokens_per_s": "prefill tok/s",
     "decode_tokens_per_s": "decode tok/s",
     "throughput_tokens_per_s": "decode tok/s, all",
+    "load_from_disk_s": "load, from disk",
+    "load_from_page_cache_s": "load, from page cache",
     "rented_usd": "rent",
     "rented_per_million_output_tokens_usd": "rent, 1M output tok",
     "rented_per_request_usd": "rent, a request",
@@ -39,6 +50,11 @@ _LABELS = {
     "electricity_per_request_usd": "electricity, a request",
     "electricity_per_million_output_tokens_usd": "electricity, 1M out",
 }
+
+
+def written(found: Found, as_json: bool, as_text: Callable[[Found], str]) -> str:
+    """What a command prints of what it found: JSON of its fields, or text for people."""
+    return (json.dumps(to_plain(found), indent=2) if as_json else as_text(found)) + "\n"
 
 
 def answer_text(answer: Answer) -> str:
@@ -50,20 +66,20 @@ def answer_text(answer: Answer) -> str:
     rates = ", ".join(_rates(hardware.bandwidth_bytes_per_s, hardware.compute_flop_per_s)) or "rates unknown"
     lines = [
         f"{answer.title}, {answer.quant}",
-        *_wrapped("asked", request),
-        *_wrapped("on", f"{hardware.name}, {_free(hardware)}, {rates} ({hardware.source})"),
-        *_wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
+        *wrapped("asked", request),
+        *wrapped("on", f"{hardware.name}, {_free(hardware)}, {rates} ({hardware.source})"),
+        *wrapped("by", f"{answer.formulas} formulas, " + (answer.calibration or "not calibrated")),
         "",
         _row("", "theory", "calibrated", "90 % interval", "basis"),
         *(_memory_row(name, quantity, hardware) for name, quantity in answer.memory.items()),
         "",
-        *(_quantity_row(_LABELS[name], found, _writer(name)) for name, found in (answer.speed | answer.cost).items()),
+        *(_quantity_row(LABELS[name], found, _writer(name)) for name, found in (answer.speed | answer.cost).items()),
         "",
-        *_wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
-        *_wrapped("", _margin(answer)),
+        *wrapped("fits:", f"{answer.fit.fits}; {answer.fit.reason}"),
+        *wrapped("", _margin(answer)),
     ]
-    lines += _wrapped("rent", answer.cost_basis) if answer.cost_basis else []
-    lines += [line for warning in answer.warnings for line in _wrapped("!", warning)]
+    lines += wrapped("rent", answer.cost_basis) if answer.cost_basis else []
+    lines += [line for warning in answer.warnings for line in wrapped("!", warning)]
     return "\n".join(lines)
 
 
@@ -91,8 +107,15 @@ def size(count_bytes: float) -> str:
     return f"{value:,.{decimals}f} {name}"
 
 
+def short_name(name: str) -> str:
+    """A part's name without its maker's words: "2 x NVIDIA GeForce RTX 3090" -> "2 x RTX 3090"."""
+    return re.sub(r"\b(NVIDIA|GeForce|Tesla|AMD|Radeon|Instinct|Intel|Apple) (?=.)", "", name)
+
+
 def duration(time_s: float) -> str:
-    """Seconds as s, or ms below one."""
+    """Seconds as s, ms below one, µs below a thousandth."""
+    if time_s < 0.001:
+        return f"{time_s * 1e6:,.0f} µs"
     if time_s < 1:
         return f"{time_s * 1000:,.1f} ms"
     return f"{time_s:,.2f} s" if time_s < 100 else f"{time_s:,.0f} s"
@@ -102,7 +125,7 @@ def _writer(name: str) -> Callable[[float], str]:
     unit = name.rsplit("_", 1)[-1]
     if name.endswith("_tokens_per_s"):
         return lambda value: f"{value:,.1f}"
-    return duration if unit == "s" else lambda value: f"${value:,.3g}"
+    return duration if unit == "s" else usd
 
 
 def _free(hardware: Hardware) -> str:
@@ -112,12 +135,12 @@ def _free(hardware: Hardware) -> str:
 
 
 def _memory_row(name: str, quantity: Quantity, hardware: Hardware) -> str:
-    label = "weights (on the GPU)" if name == "weights_bytes" and hardware.kind != "cpu" else _LABELS[name]
+    label = "weights (on the GPU)" if name == "weights_bytes" and hardware.kind != "cpu" else LABELS[name]
     return _quantity_row(label, quantity, size)
 
 
 def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str]) -> str:
-    calibrated = quantity.value if quantity.basis == "calibrated" else None
+    calibrated = quantity.value if quantity.basis in ("calibrated", "reference") else None
     interval = "-"
     if quantity.low is not None and quantity.high is not None:
         interval = f"{write(quantity.low)} .. {write(quantity.high)}"
@@ -126,7 +149,11 @@ def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str])
 
 
 def _row(label: str, theory: str, calibrated: str, interval: str, basis: str) -> str:
-    return f"{label:<23} {theory:>10} {calibrated:>10} {interval:>23} {basis:<10}".rstrip()
+    if len(interval) > _INTERVAL_WIDTH:
+        interval = interval.replace(" .. ", "..")
+    widths = ((theory, 10), (calibrated, 10), (interval, _INTERVAL_WIDTH))
+    label_width = _LABEL_WIDTH - sum(max(0, len(text) - width) for text, width in widths)
+    return f"{label:<{label_width}} {theory:>10} {calibrated:>10} {interval:>{_INTERVAL_WIDTH}} {basis:<10}".rstrip()
 
 
 def _rates(bandwidth: float | None, compute: float | None) -> Iterator[str]:
@@ -147,7 +174,8 @@ def _margin(answer: Answer) -> str:
     return f"{needs}; {size(fit.available_bytes)} available, margin {size(fit.margin_bytes)}"
 
 
-def _wrapped(mark: str, text: str) -> list[str]:
+def wrapped(mark: str, text: str) -> list[str]:
+    """`text` in lines of at most 80 columns, `mark` before the first."""
     return textwrap.wrap(
         text, WIDTH, initial_indent=f"{mark:<6}" if mark != "!" else "!     ", subsequent_indent=" " * 6
     )

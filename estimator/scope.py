@@ -8,6 +8,7 @@ from estimator.answer import Formulas
 from estimator.coefficients import Coefficients, time_s
 from estimator.shapes import ARCHITECTURES
 from estimator.specs import Hardware, ModelFile, Workload
+from estimator.theory.split import offloaded_layers
 from estimator.theory.terms import decode_terms, prefill_terms
 
 # Below this share of a time, a price that was not measured is not worth a warning.
@@ -15,15 +16,33 @@ _NOTABLE_SHARE = 0.1
 
 
 def scope_warnings(
-    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas
+    file: ModelFile,
+    work: Workload,
+    hardware: Hardware,
+    coefficients: Coefficients | None,
+    formulas: Formulas,
+    referenced: bool = False,
 ) -> tuple[str, ...]:
-    """One sentence for each reason to trust the answer less, the gravest first."""
+    """One sentence for each reason to trust the answer less, the gravest first; `referenced`: the reference answers."""
     return (
-        *_basis_warnings(hardware, coefficients, formulas),
+        *_basis_warnings(work, hardware, coefficients, formulas, referenced),
+        *_split_warnings(file, work, hardware),
         *(() if coefficients is None else _prior_warnings(file, work, coefficients)),
         *(() if coefficients is None else _range_warnings(file, work, coefficients)),
         *_model_warnings(file, work),
     )
+
+
+def memory_warnings(
+    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None
+) -> tuple[str, ...]:
+    """What an answer about memory alone stands on; of hardware that nobody looked at, its assumptions."""
+    found = [text for text in assumptions(work, hardware) if not text.startswith("prefill by")]
+    if coefficients is None and not hardware.catalogued:
+        found.append("not calibrated: the process itself is counted at the reference's size and a quarter more")
+    elif coefficients is not None and coefficients.machine.cpu != hardware.name:
+        found.append(f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}")
+    return (*found, *(text for text in _model_warnings(file, work) if not text.startswith("concurrency")))
 
 
 def unfitted_warning(unfitted: tuple[str, ...]) -> tuple[str, ...]:
@@ -33,9 +52,13 @@ def unfitted_warning(unfitted: tuple[str, ...]) -> tuple[str, ...]:
     return (f"never measured: {', '.join(unfitted)}; the times that need them fall back to theory",)
 
 
-def _basis_warnings(hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas) -> Iterator[str]:
+def _basis_warnings(
+    work: Workload, hardware: Hardware, coefficients: Coefficients | None, formulas: Formulas, referenced: bool
+) -> Iterator[str]:
     if formulas == "textbook":
         yield "textbook formulas: uncalibrated, and known to be wrong (KV cache with all heads, times added up)"
+    elif referenced:
+        yield "from the catalogue: nothing was measured on it here, and its memory is theory"
     elif hardware.catalogued:
         yield (
             "theory only, the fastest that the hardware allows: it comes from the catalogue, nothing was measured on "
@@ -45,9 +68,34 @@ def _basis_warnings(hardware: Hardware, coefficients: Coefficients | None, formu
         yield "no coefficients: theory only, the fastest that the hardware allows; measure and fit to calibrate"
     elif coefficients.machine.cpu != hardware.name:
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
-    yield from hardware.assumptions
+    yield from assumptions(work, hardware)
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
         yield "theory times need the machine's rates: state them with --bandwidth 25GB/s --compute 200GFLOP/s"
+
+
+def assumptions(work: Workload, hardware: Hardware) -> Iterator[str]:
+    """Those of the hardware, but how whole layers are split not where tensors are."""
+    for text in hardware.assumptions:
+        if work.split == "layer" or not text.startswith("layers split"):
+            yield text
+
+
+def _split_warnings(file: ModelFile, work: Workload, hardware: Hardware) -> Iterator[str]:
+    if hardware.kind != "gpu":
+        return
+    if work.split == "tensor":
+        yield (
+            "tensors split: the KV cache counts whole on the first GPU; a step takes as long as all GPUs reading "
+            "together and the bytes of their exchanges, without the delay of each message: the fastest possible"
+        )
+        if hardware.link_bandwidth_bytes_per_s is None:
+            yield "the speed of split tensors depends on the link between the GPUs: state it with --link 25GB/s"
+    if offloaded_layers(file, work) > file.model.layers:
+        return
+    if hardware.host is None or hardware.host.bandwidth_bytes_per_s is None:
+        yield "a token waits for the host's layers too: state the host's memory rate with --host-bandwidth 50GB/s"
+    if hardware.link_bandwidth_bytes_per_s is None:
+        yield "for a long prompt the host's layers are copied to the GPU: state that link with --link 25GB/s"
 
 
 def _prior_warnings(file: ModelFile, work: Workload, coefficients: Coefficients) -> Iterator[str]:
@@ -103,7 +151,7 @@ def _model_warnings(file: ModelFile, work: Workload) -> Iterator[str]:
     model = file.model
     if model.architecture not in ARCHITECTURES:
         yield f"architecture {model.architecture!r} was never checked against the engine"
-    longest = work.context_tokens or work.longest_tokens
+    longest = work.room_tokens
     if longest > model.context_tokens:
         yield f"{longest:,} tokens of context exceed the {model.context_tokens:,} that the model was trained for"
     if work.concurrency > 1:

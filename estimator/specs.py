@@ -92,10 +92,20 @@ class Model:
     @property
     def expert_layers(self) -> int:
         """How many layers are mixtures of experts."""
-        return sum(map(self.has_experts, range(self.layers)))
+        return sum(map(self.has_experts, range(self.layers))) if self.experts else 0
 
 
 HardwareKind = Literal["cpu", "gpu", "unified"]
+Split = Literal["layer", "tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The computer around a GPU, which takes the layers that stay off it; None where nobody said."""
+
+    memory_free_bytes: int | None
+    bandwidth_bytes_per_s: float | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,10 @@ class Hardware:
     `bandwidth_bytes_per_s` and `compute_flop_per_s` are `None` where nobody measured or stated
     them; `source` says which. `memory_free_bytes` is what can be used now; both sizes are `None` where
     only the kind of machine is known. A "gpu" has memory of its own, and `devices` of them share the layers:
-    memory is of all together, the rates are of one. `catalogued` hardware is not this machine, so nothing that
-    was measured here holds for it; `assumptions` are the sentences that its answers stand on.
+    memory is of all together, the rates are of one; `host` is the computer around it, `link_bandwidth_bytes_per_s`
+    what the way between it and each device carries. `disk_bytes_per_s` is the rate at which model files are read.
+    `catalogued` hardware is not this machine, so nothing that was measured here holds for it; `assumptions` are the
+    sentences that its answers stand on.
     """
 
     name: str
@@ -119,6 +131,9 @@ class Hardware:
     devices: int = 1
     catalogued: bool = False
     assumptions: tuple[str, ...] = ()
+    host: Host | None = None
+    link_bandwidth_bytes_per_s: float | None = None
+    disk_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +142,9 @@ class Workload:
 
     `concurrency` such requests run at once, each in its own part of the cache: `context_tokens` is the
     room of one of them (Ollama's num_ctx; llama.cpp's n_ctx is that times `concurrency`), None for just
-    enough. `ubatch_tokens` is the engine's micro-batch, `kv_type` the GGML type of keys and values.
+    enough. `ubatch_tokens` is the engine's micro-batch, `kv_type` the GGML type of keys and values. On a GPU with
+    memory of its own, `gpu_layers` are the last layers, the head counted as one (llama.cpp's -ngl), None for all;
+    `split` says whether several GPUs have whole layers or a part of each tensor.
     """
 
     prompt_tokens: int
@@ -138,11 +155,18 @@ class Workload:
     ubatch_tokens: int = 512
     flash_attention: bool = True
     kv_type: str = "F16"
+    gpu_layers: int | None = None
+    split: Split = "layer"
 
     @property
     def longest_tokens(self) -> int:
         """Tokens that one sequence holds when its last token has been written."""
         return self.depth_tokens + self.prompt_tokens + self.output_tokens
+
+    @property
+    def room_tokens(self) -> int:
+        """Tokens that the cache of one sequence has room for: as stated, else just enough."""
+        return self.longest_tokens if self.context_tokens is None else self.context_tokens
 
 
 WeightRole = Literal["embedding", "head", "matrix", "latent", "expert", "vector"]
@@ -169,13 +193,15 @@ class WeightGroup:
 class ModelFile:
     """A model with its weights typed: from the catalogue and a mixture, or from a GGUF header.
 
-    `file_bytes` is the size of the model file, None where only the tensors are known.
+    `file_bytes` is the size of the model file, None where only the tensors are known; `layer_bytes` the size of
+    each layer's tensors, empty where only sums are known.
     """
 
     model: Model
     quant: str
     groups: tuple[WeightGroup, ...]
     file_bytes: int | None = None
+    layer_bytes: tuple[int, ...] = ()
 
     @property
     def weight_bytes(self) -> int:

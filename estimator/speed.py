@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from estimator.coefficients import Coefficients, SpeedCoefficient, time_s
 from estimator.specs import Hardware, ModelFile, Workload
-from estimator.theory import roofline, textbook
+from estimator.theory import roofline, split_time, textbook
+from estimator.theory.split import offloaded_layers
 from estimator.theory.terms import ROW_BLOCK, decode_terms, prefill_terms
 from estimator.theory.weights import flop_per_row_by_type, read_bytes_by_type
 
@@ -32,8 +33,37 @@ def theory_times(file: ModelFile, work: Workload, hardware: Hardware) -> PhaseTi
     bandwidth, compute = hardware.bandwidth_bytes_per_s, hardware.compute_flop_per_s
     if bandwidth is None:
         return PhaseTimes(None, None)
+    if hardware.kind == "gpu" and work.split == "tensor":
+        return _tensor_times(file, work, hardware, bandwidth)
+    if hardware.kind == "gpu" and offloaded_layers(file, work) <= file.model.layers:
+        return _side_times(file, work, hardware, bandwidth)
     prefill = None if compute is None else roofline.prefill_time_s(file, work, bandwidth, compute)
     return PhaseTimes(prefill, roofline.time_per_token_s(file, work, bandwidth, compute))
+
+
+def _side_times(file: ModelFile, work: Workload, hardware: Hardware, bandwidth: float) -> PhaseTimes:
+    """Layers on both sides: decode needs the host's bandwidth, prefill the link to it."""
+    compute, link = hardware.compute_flop_per_s, hardware.link_bandwidth_bytes_per_s
+    host = None if hardware.host is None else hardware.host.bandwidth_bytes_per_s
+    prefill = step = None
+    if compute is not None and link is not None:
+        prefill = split_time.prefill_time_over_sides_s(file, work, bandwidth, compute, link)
+    if host is not None:
+        step = split_time.time_per_token_over_sides_s(file, work, bandwidth, compute, host)
+    return PhaseTimes(prefill, step)
+
+
+def _tensor_times(file: ModelFile, work: Workload, hardware: Hardware, bandwidth: float) -> PhaseTimes:
+    """Tensors split over GPUs: unknown without the link between them, and where the host keeps layers."""
+    compute, link = hardware.compute_flop_per_s, hardware.link_bandwidth_bytes_per_s
+    if link is None or offloaded_layers(file, work) <= file.model.layers:
+        return PhaseTimes(None, None)
+    devices = hardware.devices
+    step = split_time.time_per_token_of_split_tensors_s(file, work, devices, (bandwidth, compute), link)
+    if compute is None:
+        return PhaseTimes(None, step)
+    prefill = split_time.prefill_time_of_split_tensors_s(file, work, devices, (bandwidth, compute), link)
+    return PhaseTimes(prefill, step)
 
 
 def textbook_times(file: ModelFile, work: Workload, hardware: Hardware) -> PhaseTimes:

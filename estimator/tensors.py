@@ -8,7 +8,7 @@ theory adds up their bytes. The mixtures follow llama.cpp's `llama_tensor_get_ty
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from estimator.errors import EstimatorError
 from estimator.quants import block_bytes, block_elements
@@ -48,9 +48,30 @@ def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
     return tuple(Tensor(name, shape, _type_of(name, shape, model, mixture)) for name, shape in tensor_shapes(model))
 
 
+def mixtures_of(model: Model) -> tuple[str, ...]:
+    """The weight types that files of `model` come in: MXFP4_MOE types experts, a dense model would be its Q8_0."""
+    return tuple(name for name in MIXTURES if name != "MXFP4_MOE" or model.experts)
+
+
 def model_file(model: Model, mixture: str) -> ModelFile:
     """`model` with its weights typed by `mixture`. Raises EstimatorError."""
-    return ModelFile(model, mixture, weight_groups(model_tensors(model, mixture), model.tied_embeddings))
+    return typed_file(model, mixture, model_tensors(model, mixture))
+
+
+def typed_file(model: Model, quant: str, tensors: Sequence[Tensor], file_bytes: int | None = None) -> ModelFile:
+    """`model` with the weights that `tensors` are, added up by role and type, and by layer."""
+    groups = weight_groups(tensors, model.tied_embeddings)
+    return ModelFile(model, quant, groups, file_bytes, layer_bytes(tensors, model.layers))
+
+
+def layer_bytes(tensors: Iterable[Tensor], layers: int) -> tuple[int, ...]:
+    """Bytes of the tensors called `blk.N. ...`, by N; empty where a layer has none or the names are others."""
+    found = [0] * layers
+    for tensor in tensors:
+        number = tensor.name.split(".", 2)[1] if tensor.name.startswith("blk.") else ""
+        if number.isdigit() and int(number) < layers:
+            found[int(number)] += tensor_bytes(tensor)
+    return tuple(found) if all(found) else ()
 
 
 def weight_groups(tensors: Iterable[Tensor], tied: bool) -> tuple[WeightGroup, ...]:

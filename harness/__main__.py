@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,11 @@ ERR = Console(stderr=True)
 INTERRUPTED = 130
 
 
+@app.callback()
+def harness(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """MEASURE: real prompts against real engines. --debug may stand anywhere."""
+
+
 @app.command()
 def run(
     model: Annotated[
@@ -40,18 +45,20 @@ def run(
         typer.Option(help="llamacpp (default), ollama, openai, langchain, http, simulated; several, comma-separated."),
     ] = None,
     budget: Annotated[str | None, typer.Option(help="Time for requests: 90s, 3m (default 5m).")] = None,
-    prompt_tokens: Annotated[str | None, typer.Option(help="Prompt lengths, comma-separated.")] = None,
-    output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated.")] = None,
-    depth: Annotated[
-        str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated.")
+    prompt_tokens: Annotated[
+        str | None, typer.Option(help="Prompt lengths (64,256; no length given: the usual cells).")
     ] = None,
-    concurrency: Annotated[str | None, typer.Option(help="Streams kept busy, comma-separated.")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Output lengths, comma-separated (32).")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Tokens in the KV cache before the prompt, comma-separated (0).")
+    ] = None,
+    concurrency: Annotated[str | None, typer.Option(help="Streams kept busy, comma-separated (1).")] = None,
     rate: Annotated[str | None, typer.Option(help="Requests a second, comma-separated: an open load.")] = None,
     arrival: Annotated[str, typer.Option(help="Of an open load: poisson or constant.")] = "poisson",
     slo: Annotated[str | None, typer.Option(help="Limits for goodput: ttft=1s,tpot=80ms.")] = None,
-    repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Exactly this many requests a cell, no budget (paid: 5).")] = None,
     plan: Annotated[Path | None, typer.Option(help="A plan file (TOML); other options override it.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of order and prompts.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of order and prompts (1).")] = None,
     threads: Annotated[int | None, typer.Option(help="Engine threads (default: physical cores).")] = None,
     results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results/local"),
     resume: Annotated[Path | None, typer.Option(help="A run's folder: measure only what it lacks.")] = None,
@@ -63,14 +70,13 @@ def run(
     ] = None,
     weights: Annotated[str, typer.Option(help="ollama: own, or synthetic (our weight-free file for the run).")] = "own",
     pull: Annotated[bool, typer.Option(help="ollama: download a model that is missing.")] = False,
-    max_cost: Annotated[float | None, typer.Option(help="USD that the run may cost at most.")] = None,
-    price_in: Annotated[float | None, typer.Option(help="USD per million prompt tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="USD per million output tokens.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="USD that the run may cost at most (2).")] = None,
+    price_in: Annotated[float | None, typer.Option(help="USD per million prompt tokens (OpenAI: listed).")] = None,
+    price_out: Annotated[float | None, typer.Option(help="USD per million output tokens (OpenAI: listed).")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Run against a remote server of unknown price.")] = False,
-    port: Annotated[int, typer.Option(help="Port for the engine (default: a free one).")] = 0,
-    law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine.")] = None,
+    port: Annotated[int, typer.Option(help="Port for the engine; 0: a free one.")] = 0,
+    law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine (its own defaults).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
     """Measure: real prompts against a real engine, stored raw. Without options: Mistral 7B Q4_K_M, embedded."""
     from harness import running
@@ -113,20 +119,31 @@ def run(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(help="A run's folder or journal.")],
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    path: Annotated[Path, typer.Argument(help="A run's folder or journal, or a folder of runs.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on standard output; of a folder of runs an array.")
+    ] = False,
     errors: Annotated[bool, typer.Option(help="Failed requests with their errors.")] = False,
     slo: Annotated[str | None, typer.Option(help="Limits for goodput other than the run's: ttft=1s,tpot=80ms.")] = None,
 ) -> None:
-    """Print a stored run again."""
-    from harness.journal import find_journals, read_record
+    """Print stored runs again."""
+    from harness.journal import is_one_run, read_records
+    from harness.loads import Slo
     from harness.plan import slo as limits
-    from harness.render import show_errors
+    from harness.render import show_errors, show_run
+    from harness.summary import as_json as summary_json
 
-    for journal in find_journals([path]):
-        _print_run(journal, as_json, limits(slo) if slo else None)
+    other = Slo(**{name.removeprefix("slo_"): value for name, value in limits(slo).items()}) if slo else None
+    records, unreadable = read_records([path])
+    _say_unreadable(unreadable)
+    if as_json:
+        told = [summary_json(record, other) for record in records]
+        _print_json(told[0] if is_one_run(path) else told)
+        return
+    for record in records:
+        show_run(OUT, record, other)
         if errors:
-            show_errors(OUT, read_record(journal))
+            show_errors(OUT, record)
 
 
 @app.command()
@@ -156,14 +173,13 @@ def report(
     paths: Annotated[
         list[Path], typer.Argument(metavar="RESULTS...", help="Runs' folders, journals, folders of runs.")
     ],
-    html: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
+    html: Annotated[Path, typer.Option(help="The file to write; of what is there only an earlier page is replaced.")],
 ) -> None:
     """Draw stored runs as one HTML file that needs no network."""
     from harness.report import write_report
 
     done = write_report(paths, html)
-    for line in done.unreadable:
-        ERR.print(f"not read: {line}", markup=False, highlight=False, soft_wrap=True)
+    _say_unreadable(done.unreadable)
     runs = "1 run" if done.runs == 1 else f"{done.runs} runs"
     OUT.print(
         f"page: {done.path} ({runs}, {done.size_bytes / 1e6:.1f} MB)", markup=False, highlight=False, soft_wrap=True
@@ -171,7 +187,7 @@ def report(
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> None:
     """Say what this machine has and what a run would use."""
     from harness.doctor import examine
 
@@ -184,7 +200,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 
 
 @models_app.command("list")
-def models_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def models_list(as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False) -> None:
     """List the catalogue, with the model files that are built."""
     from harness.doctor import catalogue_rows
     from harness.render import show_models
@@ -228,18 +244,21 @@ def models_remove(
     OUT.print(f"freed {freed / 1e9:.2f} GB in {store.folder}", highlight=False, soft_wrap=True)
 
 
-def _print_run(path: Path, as_json: bool, limits: dict[str, float] | None = None) -> None:
+def _print_run(path: Path, as_json: bool) -> None:
     from harness.journal import read_record
-    from harness.loads import Slo
     from harness.render import show_run
     from harness.summary import as_json as summary_json
 
     record = read_record(path)
-    slo = Slo(limits.get("slo_ttft_s"), limits.get("slo_tpot_s")) if limits else None
     if as_json:
-        _print_json(summary_json(record, slo))
+        _print_json(summary_json(record))
     else:
-        show_run(OUT, record, slo)
+        show_run(OUT, record)
+
+
+def _say_unreadable(lines: Iterable[str]) -> None:
+    for line in lines:
+        ERR.print(f"not read: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:
@@ -258,7 +277,8 @@ async def _interruptible(work: Coroutine[Any, Any, Path]) -> Path:
 def main() -> None:
     """Runs the command line; errors become one line and their exit status."""
     try:
-        app()
+        # Of every command: typer would take it in one place only.
+        app([word for word in sys.argv[1:] if word != "--debug"])
     except (HarnessError, EstimatorError) as error:
         if "--debug" in sys.argv:
             raise

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import httpx
+
 from harness.backends.ollama_models import server_url
 from harness.errors import HarnessError
 from harness.opening import BACKENDS
@@ -99,8 +101,8 @@ def with_environment(door: Door, backends: Sequence[str], environment: Mapping[s
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
-        found = parts.hostname and parts.port != 0
-    except ValueError:
+        found = parts.hostname and parts.port != 0 and httpx.URL(parts.geturl())
+    except (ValueError, httpx.InvalidURL):
         found = False
     if not found:
         raise HarnessError(f"{text!r} is no URL: write http://127.0.0.1:8080")

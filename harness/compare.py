@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 from harness.drift import Drift, drift
+from harness.epochs import epochs
 from harness.errors import NotComparable
 from harness.metrics import e2e_from_schedule_s, tpot_s, ttft_from_schedule_s, ttft_s
 from harness.ratios import LEAST_PAIRS, LEAST_VALUES, Ratio, paired, unpaired
 from harness.record import Cell, Record, Subject
 from harness.sameness import barring, noted
-from harness.series import Metric, Series, Visits, series
+from harness.series import At, Metric, Series, Visits, series
 from harness.summary import rows
 
 CONFIDENCE = 0.95
 _NAMED = 2
+# How much wider an interval must be at a confidence.
+Widening = Callable[[float], float]
 
 SINGLE: dict[str, Metric] = {"TTFT": ttft_s, "TPOT": tpot_s}
 LOADED: dict[str, Metric] = {"TTFT": ttft_from_schedule_s, "TPOT": tpot_s, "E2E": e2e_from_schedule_s}
@@ -101,7 +105,7 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
         raise NotComparable(f"A and B differ in {'; '.join(barred)}: with --anyway they are compared all the same")
     if not both:
         raise NotComparable(f"no cell in common: A has {_listed(keys_a.values())}; B has {_listed(keys_b.values())}")
-    one_run = {r.path for r in a.records} == {r.path for r in b.records}
+    one_run = set(map(run_of, a.records)) == set(map(run_of, b.records))
     found = [
         [series(name, of, (requests[0][keys_a[key]], requests[1][keys_b[key]]), one_run) for name, of in _metrics(key)]
         for key in both
@@ -125,14 +129,21 @@ def compare(a: Side, b: Side, share: float = 0.05, anyway: bool = False) -> Comp
     )
 
 
+def run_of(record: Record) -> str:
+    """Which run a record is of, wherever its journal stands: its header (name, start, machine and what was probed)."""
+    return repr(record.header)
+
+
 def _requests(side: Side) -> dict[Cell, Visits]:
-    """The counted requests that ended well, by cell and visit; each with the start of its run."""
+    """The counted requests that ended well, by cell and visit; each with its sitting."""
     found: dict[Cell, Visits] = {}
     for record in side.records:
+        clocks = epochs(record)
         for request in record.requests:
             if request.phase == "counted" and request.error is None and side.holds(request.cell):
                 visit = (record.path or record.header.run_id, request.subject_id, request.repeat)
-                found.setdefault(request.cell, {}).setdefault(visit, []).append((record.header.started_at, request))
+                sitting = record.header.started_at, clocks.get(request.subject_id, 0)
+                found.setdefault(request.cell, {}).setdefault(visit, []).append((sitting, request))
     return found
 
 
@@ -188,40 +199,51 @@ def _doubts(side: Side, name: str) -> defaultdict[Cell, dict[str, None]]:
     return found
 
 
-def _drift(listed: list[Series]) -> tuple[Drift, dict[int, float]]:
+def _drift(listed: list[Series]) -> tuple[Drift, dict[int, Widening]]:
     """The drift in one metric of all cells, and how much wider it makes the interval of each series (by identity).
 
     A side's cells stand in one line, in order of time, runs one after the other.
     """
-    sides: dict[tuple[bool, int], list[tuple[tuple[str, int], int, float]]] = {}
+    sides: dict[tuple[bool, int], list[tuple[At, int, float]]] = {}
     for label, one in enumerate(listed):
         for number, own in enumerate(one.lines):
             sides.setdefault((bool(one.pairs), number), []).extend((at, label, value) for at, value in own)
     lines = [sorted(line) for line in sides.values()]
     found = drift([[(label, value) for _, label, value in line] for line in lines])
-    wider = dict.fromkeys(map(id, listed), 1.0)
+    places: dict[int, list[list[int]]] = {}
     for line in lines:
         for label, one in enumerate(listed):
-            places = [place for place, entry in enumerate(line) if entry[1] == label]
-            wider[id(one)] = max(wider[id(one)], found.widening(places))
-    return found, wider
+            places.setdefault(id(one), []).append([place for place, entry in enumerate(line) if entry[1] == label])
+    return found, {one: partial(_widening, found, of) for one, of in places.items()}
 
 
-def _differences(found: list[list[Series]], wider: dict[int, float], share: float) -> list[list[Difference]]:
-    """The verdicts on each cell; intervals are as much wider as `wider` says, by identity of the series."""
-    count = sum(1 for cell in found for s in cell if s.a and s.b)
-    return [[_difference(s, wider[id(s)], share, count) for s in cell if s.a and s.b] for cell in found]
+def _widening(found: Drift, places: list[list[int]], confidence: float) -> float:
+    """How much wider drift makes an interval of values that stand at these places of some lines."""
+    return max(1.0, *(found.widening(line, confidence) for line in places))
 
 
-def _difference(of: Series, wider: float, share: float, judged: int) -> Difference:
-    """The verdict on one metric of a cell, one of `judged` in the comparison."""
+def _differences(found: list[list[Series]], wider: dict[int, Widening], share: float) -> list[list[Difference]]:
+    """The verdicts on each cell; intervals are as much wider as `wider` says, by identity of the series.
 
-    def at(confidence: float) -> Ratio | None:
-        if of.pairs:
-            return paired(of.logs[0], confidence, wider)
-        return unpaired(of.logs[0], of.logs[1], confidence, wider)
+    All comparisons with an interval count for what holds for all of them together.
+    """
+    cells = [[(s, _interval(s, wider[id(s)], CONFIDENCE)) for s in cell if s.a and s.b] for cell in found]
+    judged = sum(1 for cell in cells for _, ratio in cell if ratio is not None)
+    together = 1 - (1 - CONFIDENCE) / max(1, judged)
+    return [
+        [_difference(s, ratio, ratio and _interval(s, wider[id(s)], together), share) for s, ratio in cell]
+        for cell in cells
+    ]
 
-    ratio, strict = at(CONFIDENCE), at(1 - (1 - CONFIDENCE) / judged)
+
+def _interval(of: Series, wider: Widening, confidence: float) -> Ratio | None:
+    if of.pairs:
+        return paired(of.logs[0], confidence, wider(confidence))
+    return unpaired(of.logs[0], of.logs[1], confidence, wider(confidence))
+
+
+def _difference(of: Series, ratio: Ratio | None, strict: Ratio | None, share: float) -> Difference:
+    """The verdict on one metric of a cell; `strict` is the interval that holds for all comparisons together."""
     repeats_a, repeats_b = (len({unit.visit for unit in side}) for side in (of.a, of.b))
     return Difference(
         metric=of.metric,

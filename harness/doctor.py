@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from harness.backends.ollama_models import server_url
 from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.fingerprint import this_machine
-from harness.host import probes, this_host
+from harness.host import blas_threads, probes, this_host
 from harness.overhead import overhead
 from harness.plan import Plan
 from harness.record import Machine, Probes
@@ -51,7 +52,8 @@ async def examine() -> dict[str, Any]:
         "memory": f"{memory.total / GIB:.1f} GiB, {memory.available / GIB:.1f} GiB available",
         "system": f"{host.system}, Python {host.python}",
         "read_bandwidth": f"{(measured.read_bytes_per_s or 0) / 1e9:.1f} GB/s with {options.threads} threads",
-        "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s (F32, BLAS)",
+        "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s with "
+        f"{_blas_words(options.threads)} (F32, BLAS)",
         **_machine_lines(machine),
         **_probe_lines(measured),
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
@@ -59,8 +61,8 @@ async def examine() -> dict[str, Any]:
         "gpus": gpu_line(),
         "cpu_energy": cpu_energy_line(),
         "embedded_engine": _engine(),
-        "ollama": await _ollama(),
-        "openai": _openai(),
+        "ollama": await ollama_line(),
+        "openai": openai_line(os.environ),
         "llama-server_on_path": shutil.which("llama-server") or "none",
         "model_files": f"{len(store.files())} in {store.folder}",
         "a_run_would_measure": would,
@@ -69,6 +71,11 @@ async def examine() -> dict[str, Any]:
         "machine": asdict(machine),
         "probes": asdict(measured),
     }
+
+
+def _blas_words(threads: int) -> str:
+    told = blas_threads(threads)
+    return "as many threads as BLAS takes by itself" if told is None else f"{told} threads"
 
 
 def _machine_lines(machine: Machine) -> dict[str, str]:
@@ -122,24 +129,37 @@ def _engine() -> str:
         return "not installed: pip install 'llm-yardstick[embedded]'"
 
 
-async def _ollama() -> str:
-    """The Ollama server that a run would use, with its models."""
-    url = server_url(None)
+async def ollama_line(given: str | None = None) -> str:
+    """The Ollama server that a run would use, or that is given, with its models; why there is none."""
+    try:
+        url = server_url(given)
+    except HarnessError as error:
+        return f"none: {error}"
     wire = Wire(url, time.perf_counter_ns, timeout_s=2.0)
     try:
-        version = (await wire.get_json("/api/version")).get("version", "unknown")
-        names = [str(entry.get("name")) for entry in (await wire.get_json("/api/tags")).get("models") or ()]
+        told, tags = await wire.get_json("/api/version"), await wire.get_json("/api/tags")
     except RequestFailed:
-        return f"no server answers at {url}"
+        return f"no Ollama server answers at {url}"
     finally:
         await wire.close()
-    return f"{version} at {url}, " + (f"models: {', '.join(names)}" if names else "no models")
+    listed = tags.get("models") or [] if isinstance(tags, dict) else None
+    if not isinstance(told, dict) or not isinstance(listed, list):
+        return f"what answers at {url} is no Ollama server"
+    names = [str(entry.get("name")) for entry in listed if isinstance(entry, dict)]
+    return f"{told.get('version', 'unknown')} at {url}, " + (f"models: {', '.join(names)}" if names else "no models")
 
 
-def _openai() -> str:
+def openai_line(environment: Mapping[str, str]) -> str:
     """The endpoint that a run would use, and whether there is a key for it; never the key."""
-    key = "is set" if os.environ.get(KEY) else "is not set"
-    return f"{os.environ.get('OPENAI_BASE_URL') or OPENAI_URL}, {KEY} {key}"
+    key = "is set" if environment.get(KEY) else "is not set"
+    return f"{_without_password(environment.get('OPENAI_BASE_URL') or OPENAI_URL)}, {KEY} {key}"
+
+
+def _without_password(url: str) -> str:
+    """An address, which may be none, without what stands before the host and behind the path."""
+    scheme, slashes, rest = url.partition("?")[0].rpartition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def catalogue_rows() -> list[dict[str, Any]]:

@@ -7,12 +7,14 @@ never subtracted.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Literal
 
+from harness.devices import holding_gpus, used_gpus
+from harness.epochs import epochs
 from harness.record import Record, Request, Sample
 from harness.samples import Gpu, PowerSources
 
@@ -122,17 +124,26 @@ def _longest_gap_s(readings: Sequence[Reading], begin_ns: int, end_ns: int) -> f
     return max(late - early for early, late in pairwise(instants)) * NS
 
 
-def stretches(requests: Iterable[Request]) -> list[list[Request]]:
+def stretches(requests: Iterable[Request], clocks: Mapping[str, int]) -> list[list[Request]]:
     """Requests that overlap in time belong together: their energy cannot be told apart."""
     found: list[list[Request]] = []
-    end_ns = 0
-    for request in sorted(requests, key=lambda request: request.sent_ns):
-        if found and request.sent_ns < end_ns:
+    end = (0, 0)
+    for request in sorted(requests, key=lambda request: (clocks.get(request.subject_id, 0), request.sent_ns)):
+        epoch = clocks.get(request.subject_id, 0)
+        if found and (epoch, request.sent_ns) < end:
             found[-1].append(request)
         else:
             found.append([request])
-        end_ns = max(end_ns, request.ended_ns)
+        end = max(end, (epoch, request.ended_ns))
     return found
+
+
+def _by_failure(found: Iterable[list[Request]]) -> tuple[list[list[Request]], list[list[Request]]]:
+    """The stretches whose requests all ended well, and the others."""
+    whole, failed = list[list[Request]](), list[list[Request]]()
+    for stretch in found:
+        (failed if any(request.error is not None for request in stretch) else whole).append(stretch)
+    return whole, failed
 
 
 class Meter:
@@ -140,6 +151,7 @@ class Meter:
 
     def __init__(self, record: Record, on_cpu: set[str]) -> None:
         """`on_cpu` are the ids of the engines that say that they compute on the CPU alone."""
+        self._epochs = epochs(record)
         self._series: dict[str, list[Series]] = {}
         self._faults: dict[str, list[tuple[int, str]]] = {}
         told = {line.subject_id: line.sources for line in record.samples if line.sources is not None}
@@ -153,13 +165,12 @@ class Meter:
             self._faults[subject] = [(sample.at_ns, fault) for sample in samples for fault in sample.faults]
 
     def of(self, tried: Sequence[Request]) -> CellEnergy:
-        """The energy of a cell's requests. A stretch with a failed or uncounted request is left out."""
+        """The energy of a cell's counted requests. Stretches with a failed one are left out: it took some too."""
         known: dict[tuple[str, str], list[tuple[Series, float, list[Request]]]] = {}
         refused: dict[str, str] = {}
-        for stretch in stretches(tried):
+        whole, failed = _by_failure(stretches(tried, self._epochs))
+        for stretch in whole:
             begin_ns, end_ns = stretch[0].sent_ns, max(request.ended_ns for request in stretch)
-            if any(request.error is not None for request in stretch):
-                continue
             for series in self._series.get(stretch[0].subject_id, ()):
                 joules = stretch_joules(series, begin_ns, end_ns)
                 if isinstance(joules, str):
@@ -167,6 +178,9 @@ class Meter:
                     refused.setdefault(series.source, f"{series.source}, {series.method}: {joules}; {advice}")
                 else:
                     known.setdefault((series.source, series.method), []).append((series, joules, stretch))
+        for series in (one for stretch in failed for one in self._series.get(stretch[0].subject_id, ())):
+            count = f"{len(failed)} of {len(whole) + len(failed)} stretches hold failed requests"
+            refused.setdefault(series.source, f"{series.source}, {series.method}: {count}; see `harness show --errors`")
         told = {source for source, _ in known}
         return CellEnergy(
             tuple(_energy(entries) for entries in known.values()),
@@ -203,7 +217,7 @@ def _energy(entries: Sequence[tuple[Series, float, list[Request]]]) -> Energy:
 def series_of(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> list[Series]:
     """A series for the GPUs that an engine uses, by the best method that all of them have, and one for the CPUs."""
     found = []
-    gpus, note = used_gpus(sources, samples, on_cpu)
+    gpus, note = _gpus(sources, samples, on_cpu)
     if gpus and (series := _gpu_series(gpus, samples, note)) is not None:
         found.append(_with_idle(series, sources.idle_ns))
     if sources.cpu_zones:
@@ -213,13 +227,12 @@ def series_of(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) ->
     return found
 
 
-def used_gpus(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> tuple[list[Gpu], str]:
-    """The GPUs that hold memory of the engine; where none lists its processes all, unless it computes on the CPU."""
-    holding = {state.device for sample in samples for state in sample.gpu_states if state.process_bytes}
-    gpus = [gpu for gpu in sources.gpus if gpu.device in holding]
-    note = ""
-    if not gpus and not on_cpu:
-        gpus, note = list(sources.gpus), "all GPUs, since none lists the engine's processes"
+def _gpus(sources: PowerSources, samples: Sequence[Sample], on_cpu: bool) -> tuple[list[Gpu], str]:
+    """The GPUs that the engine uses, and what to know of their power."""
+    holding = holding_gpus(samples)
+    used = used_gpus(holding, {gpu.device for gpu in sources.gpus}, on_cpu)
+    gpus = [gpu for gpu in sources.gpus if gpu.device in used]
+    note = "" if used & holding else "all GPUs, since none lists the engine's processes"
     if any(gpu.mig for gpu in gpus):
         note = "; ".join(part for part in (note, "the whole GPU with all of its MIG instances") if part)
     return gpus, note
@@ -264,7 +277,7 @@ def not_measured(record: Record) -> str | None:
     told = [line.sources for line in record.samples if line.sources is not None]
     if told:
         return "; ".join(_lacking(told[0])) or None
-    if record.samples:
+    if any(line.samples for line in record.samples):
         return "power not measured: this run was made before it was recorded"
     if record.subjects and all(subject.remote for subject in record.subjects):
         return "power not measured: the server is on another machine"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.disturbances import is_disturbed
+from harness.disturbances import Noise, is_disturbed
 from harness.load import Stretch
 from harness.loads import stretches
 from harness.metrics import is_settled, known, tpot_s, ttft_s
 from harness.plan import Plan, Shape
-from harness.record import Cell, Phase, Request
+from harness.record import Cell, Phase, Record, Request
 from harness.visits import REFUSED
 
 GIVE_UP_AFTER = 3
@@ -75,27 +74,28 @@ class Goal:
     disturbed: dict[Cell, int] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Iterable[Request], loads_ended: bool = True
-    ) -> Goal:
-        """The goal for the cells of one model, with the requests of earlier sittings taken into account.
+    def of(cls, plan: Plan, cells: tuple[Cell, ...], budget_s: float, past: Record | None = None) -> Goal:
+        """The goal for the cells of one model, with earlier sittings (`past`) taken into account.
 
-        `loads_ended` is whether the last sitting ended by itself: a stretch of an open load that was cut short is
-        sent again.
+        A stretch of an open load that was cut short, since the last sitting did not end by itself, is sent again.
         """
         goal = cls(plan, cells, budget_s)
-        wanted = set(cells)
+        if past is None:
+            return goal
+        wanted, noise = set(cells), Noise(past)
         loads: dict[Cell, list[Request]] = {}
-        for request in past:
-            if request.cell in wanted:
-                goal.take(request)
-                if request.cell.is_load and request.phase == "counted":
-                    loads.setdefault(request.cell, []).append(request)
-                else:
-                    goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9
+        for request in (request for request in past.requests if request.cell in wanted):
+            goal.take(request)
+            counted = request.phase == "counted"
+            if request.cell.is_load and counted:
+                loads.setdefault(request.cell, []).append(request)
+            else:
+                goal.spent_s += (request.ended_ns - request.scheduled_ns) * 1e-9
+            if counted and request.error is None and any(noise.findings((request,))):
+                goal.disturb(request)
         for part in (part for requests in loads.values() for part in stretches(requests)):
             goal.spent_s += (max(r.ended_ns for r in part) - min(r.scheduled_ns for r in part)) * 1e-9
-        if not loads_ended:
+        if not past.ends or past.ends[-1].reason not in ("done", "budget"):
             for cell, done in goal.counted.items():
                 done.sent = 0 if cell.rate_per_s is not None and plan.repeats is None else done.sent
         # Failures of an earlier sitting do not count against this one.

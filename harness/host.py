@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from estimator.processor import cpu_name
 from harness.fingerprint import temperature_c, timer_resolution_s
@@ -16,6 +18,8 @@ from harness.record import Host, Probes
 
 _PROBE_BYTES = 128 * 2**20
 _MATRIX = 1024
+
+Matrix = NDArray[np.float32]
 
 
 def this_host() -> Host:
@@ -35,11 +39,12 @@ def probes(threads: int, client_overhead_s: float | None = None, note: str = "")
     """Read bandwidth and F32 matrix-product rate with `threads` threads, load and steal: about half a second.
 
     Both are the best of several tries, as capabilities, not as loads. The F32 product by numpy's BLAS
-    is no bound for an engine's integer kernels: it places the machine.
+    is no bound for an engine's integer kernels: it places the machine. A BLAS that takes no number of threads
+    (`blas_threads`) uses its own.
     """
     return Probes(
         read_bytes_per_s=read_bandwidth(threads),
-        matmul_flop_per_s=matmul_rate(),
+        matmul_flop_per_s=matmul_rate(threads),
         client_overhead_s=client_overhead_s,
         load_average=psutil.getloadavg()[0],
         steal_share=_steal_share(),
@@ -63,15 +68,27 @@ def read_bandwidth(threads: int) -> float:
     return data.nbytes / best
 
 
-def matmul_rate() -> float:
-    """FLOP per second of an F32 matrix product (BLAS, its own threads, best of 3)."""
+def matmul_rate(threads: int, product: Callable[[Matrix], object] = lambda matrix: matrix @ matrix) -> float:
+    """FLOP per second of an F32 matrix product (BLAS, with `threads` threads if it takes a number; best of 3)."""
+    from threadpoolctl import threadpool_limits
+
     matrix = np.ones((_MATRIX, _MATRIX), dtype=np.float32)
     best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        matrix @ matrix
-        best = min(best, time.perf_counter() - start)
+    with threadpool_limits(threads, user_api="blas"):
+        for _ in range(3):
+            start = time.perf_counter()
+            product(matrix)
+            best = min(best, time.perf_counter() - start)
     return 2.0 * _MATRIX**3 / best
+
+
+def blas_threads(threads: int) -> int | None:
+    """The threads that numpy's BLAS uses when it is told `threads`; None where it takes no number (Apple's)."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    with threadpool_limits(threads, user_api="blas"):
+        told = [int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"]
+    return max(told, default=None)
 
 
 def _steal_share() -> float | None:

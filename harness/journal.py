@@ -9,25 +9,54 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from harness.errors import BadResults
 from harness.record import FORMAT, Line, Record, Request, RunEnd, RunHeader, Samples, Subject
 
 JOURNAL = "journal.jsonl"
 _HEAD = re.compile(rb'"kind"\s*:\s*"(?:run|subject)"')
+# What a server says of a model is nested three or four levels deep.
+_DEEPEST = 32
 
 
 @cache
 def _lines() -> TypeAdapter[Line]:
     return TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+def new_folder(results: Path, run_id: str) -> Path:
+    """A folder of its own for a new run: with a number where a run that began in the same second has the name.
+
+    Raises BadResults.
+    """
+    with _writing_in(results):
+        results.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = results / (run_id if number == 1 else f"{run_id}-{number}")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    raise AssertionError  # counting has no end
+
+
+@contextlib.contextmanager
+def _writing_in(folder: Path) -> Iterator[None]:
+    """What keeps a folder from being written, as BadResults."""
+    try:
+        yield
+    except OSError as error:
+        raise BadResults(
+            f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
+        ) from error
 
 
 class Journal:
@@ -36,14 +65,10 @@ class Journal:
     def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
         self.path = folder / JOURNAL
         self._sync = sync
-        try:
+        with _writing_in(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a failed write leaves behind must not come out later.
             self._file = self.path.open("ab", buffering=0)
-        except OSError as error:
-            raise BadResults(
-                f"cannot write results in {folder}: {error.strerror}; give another folder with --results"
-            ) from error
         self._cut_torn_line()
 
     def __enter__(self) -> Self:
@@ -55,8 +80,11 @@ class Journal:
         self._file.close()
 
     def append(self, *lines: Line) -> None:
-        """Writes and syncs lines. Raises BadResults (disk full); what stood before stays readable."""
-        data = b"".join(to_json(line) + b"\n" for line in lines)
+        """Writes and syncs lines. Raises BadResults (disk full, no JSON); what stood before stays readable."""
+        try:
+            data = b"".join(to_json(line) + b"\n" for line in lines)
+        except PydanticSerializationError as error:
+            raise BadResults(f"cannot add to {self.path}: {error}") from error
         start = os.fstat(self._file.fileno()).st_size
         try:
             written = 0
@@ -90,7 +118,7 @@ class Scribe:
         self.folder = journal.path.parent
         self._journal = journal
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-        self._failure: BadResults | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
 
     def __enter__(self) -> Self:
@@ -106,7 +134,7 @@ class Scribe:
             raise self._failure
 
     def append(self, line: Line) -> None:
-        """Hands a line over. Raises BadResults where an earlier one could not be written."""
+        """Hands a line over. Raises what went wrong with an earlier one, BadResults where it is not our fault."""
         if self._failure is not None:
             raise self._failure
         self._lines.put(line)
@@ -121,10 +149,8 @@ class Scribe:
             try:
                 if self._failure is None:
                     self._journal.append(*batch)
-            except BadResults as failure:
+            except Exception as failure:  # noqa: BLE001 - raised as it is by who hands lines over
                 self._failure = failure
-            except Exception as error:  # noqa: BLE001 - a thread has nobody else to tell
-                self._failure = BadResults(f"cannot add to {self._journal.path}: {error}")
             if last:
                 return
 
@@ -159,10 +185,10 @@ def read_record(path: Path) -> Record:
 def read_heads(path: Path) -> Record:
     """Header and subjects of a journal alone, which is much faster. Raises BadResults."""
     try:
-        listed = [line for line in path.read_bytes().split(b"\n")[:-1] if _HEAD.search(line)]
+        raw = enumerate(path.read_bytes().split(b"\n")[:-1], 1)
     except OSError as error:
         raise BadResults(f"cannot read results at {path}: {error.strerror}") from error
-    lines = [_line(data, path, 1) for data in listed]
+    lines = [_line(data, path, number) for number, data in raw if _HEAD.search(data)]
     if not lines or not isinstance(lines[0], RunHeader):
         raise BadResults(f"{path} holds no run: its first line is not a run header; measure one with `harness run`")
     return Record(lines[0], tuple(line for line in lines if isinstance(line, Subject)), path=str(path))
@@ -170,18 +196,47 @@ def read_heads(path: Path) -> Record:
 
 def _line(data: bytes, file: Path, number: int) -> Line:
     try:
-        if number == 1:
-            _refuse_newer(json.loads(data), file)
-        return _lines().validate_json(data)
-    except (ValueError, ValidationError) as error:
+        raw = json.loads(data)
+        _refuse_newer(raw, file)
+        line = _lines().validate_python(raw)
+        if isinstance(line, RunHeader | Subject):
+            _require_flat(raw, _DEEPEST)
+        if isinstance(line, RunHeader):
+            _require_settings(line.settings)
+        return line
+    except (ValueError, ValidationError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise BadResults(
             f"{file} line {number} is not a journal line ({first}); remove that line or measure again"
         ) from error
 
 
+def _require_flat(value: Any, levels: int) -> None:
+    """Raises ValueError for what is nested so deeply that nobody could print it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not levels:
+        raise ValueError(f"nested over {_DEEPEST} levels deep")
+    for part in inner:
+        _require_flat(part, levels - 1)
+
+
+def _require_settings(settings: dict[str, Any]) -> None:
+    """Raises ValueError where what is read of a run's settings is not what a run writes there."""
+    plan, door = settings.get("plan") or {}, settings.get("door") or {}
+    if not isinstance(plan, dict) or not isinstance(door, dict) or not isinstance(door.get("base_urls") or {}, dict):
+        raise ValueError("settings.plan, settings.door and its base_urls are objects")
+    for name in ("slo_ttft_s", "slo_tpot_s"):
+        if not isinstance(plan.get(name), int | float | None):
+            raise ValueError(f"settings.plan.{name} is a number")
+
+
 def _refuse_newer(raw: Any, file: Path) -> None:
-    if isinstance(raw, dict) and raw.get("kind") == "run" and raw.get("format", FORMAT) > FORMAT:
+    if not isinstance(raw, dict) or raw.get("kind") != "run":
+        return
+    number = raw.get("format", FORMAT)
+    if not isinstance(number, int):
+        raise ValueError(f"its format is {str(number)[:20]!r}, no whole number")
+    if number > FORMAT:
         raise BadResults(
             f"{file} has format {raw['format']}, this version reads up to {FORMAT}: update this program to read it"
         )
@@ -190,10 +245,14 @@ def _refuse_newer(raw: Any, file: Path) -> None:
 def read_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
     """The records under `paths`, and a sentence on each unreadable one that was met while looking through a folder.
 
-    Raises BadResults for a path that has no journal, and for an unreadable one that was named itself.
+    Raises BadResults for a path that has no journal, for an unreadable one that was named itself, and where none can
+    be read.
     """
     unreadable: list[str] = []
-    return [record for journal in find_journals(paths) if (record := tried(journal, paths, unreadable))], unreadable
+    records = [record for journal in find_journals(paths) if (record := tried(journal, paths, unreadable))]
+    if not records:
+        raise BadResults(f"no run can be read: {unreadable[0]}")
+    return records, unreadable
 
 
 def tried(
@@ -209,11 +268,19 @@ def tried(
         return None
 
 
+def is_one_run(path: Path) -> bool:
+    """Whether a path is a run's folder or its journal, not a folder of runs."""
+    return find_journals([path]) in ([path], [path / JOURNAL])
+
+
 def find_journals(paths: list[Path]) -> list[Path]:
     """Every journal under the given files and folders, sorted. Raises BadResults where one has none."""
     found: list[Path] = []
     for path in paths:
-        here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        try:
+            here = [path] if path.is_file() else sorted(path.rglob("*.jsonl"))
+        except OSError as error:
+            raise BadResults(f"cannot look for results at {path}: {error.strerror}") from error
         if not here:
             raise BadResults(
                 f"no results at {path}: expected a journal.jsonl or a folder with one; measure with `harness run`"

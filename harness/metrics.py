@@ -14,25 +14,38 @@ NS = 1e-9
 
 
 def ttft_s(request: Request) -> float | None:
-    """First wire instant that carries a generated token, minus sent. None where no token came."""
-    return (request.chunks[0].wire_ns - request.sent_ns) * NS if request.chunks else None
+    """First wire instant that carries a generated token, minus sent; above 0. None where no token came after it."""
+    return _timed_s(request.sent_ns, request.chunks[0].wire_ns) if request.chunks else None
 
 
 def e2e_s(request: Request) -> float | None:
-    """Last token's wire instant, minus sent. None where no token came."""
-    return (request.chunks[-1].wire_ns - request.sent_ns) * NS if request.chunks else None
+    """Last token's wire instant, minus sent; above 0. None where no token came after it."""
+    return _timed_s(request.sent_ns, request.chunks[-1].wire_ns) if request.chunks else None
 
 
 def tpot_s(request: Request) -> float | None:
-    """(last token - first chunk) / (output tokens - tokens in the first chunk), in seconds per token.
+    """(last token - first chunk) / (output tokens - tokens in the first chunk), in seconds per token; above 0.
 
-    Tokens are the server's count, never the number of chunks; None where the server gave no count
-    or everything came in one chunk.
+    Tokens are the server's count, never the number of chunks; None where the server gave no count, and where
+    everything came in one chunk or at one instant (`came_at_once`).
     """
     first, total = first_tokens(request), streamed_tokens(request)
     if first is None or total is None or total <= first:
         return None
-    return (request.chunks[-1].wire_ns - request.chunks[0].wire_ns) * NS / (total - first)
+    span_s = _timed_s(request.chunks[0].wire_ns, request.chunks[-1].wire_ns)
+    return None if span_s is None else span_s / (total - first)
+
+
+def _timed_s(begin_ns: int, end_ns: int) -> float | None:
+    """Seconds between two instants; None where the later one is not later: nothing was timed."""
+    return (end_ns - begin_ns) * NS if end_ns > begin_ns else None
+
+
+def came_at_once(request: Request) -> bool:
+    """Whether an answer of several tokens came off the socket at one instant: something held it back until its end."""
+    chunks = request.chunks
+    several = len(chunks) > 1 or (streamed_tokens(request) or 0) > 1
+    return several and bool(chunks) and chunks[0].wire_ns == chunks[-1].wire_ns
 
 
 def streamed_tokens(request: Request) -> int | None:
@@ -123,7 +136,7 @@ _Z95 = 1.96
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % confidence interval of the median from order statistics; None under 6 values.
+    """The 95 % confidence interval of the median from order statistics; None under 6 independent values.
 
     The narrowest symmetric pair of ranks whose binomial coverage is at least 95 % (Conover, Practical
     Nonparametric Statistics, 3.2). Values are in the order in which they were measured: where neighbours are alike
@@ -142,7 +155,7 @@ def _low_rank(n: int) -> int:
     """The lower rank, from 0, of the interval of n independent values."""
     if n > _EXACT_RANKS:
         # The binomial is normal by now; summing it would take longer than measuring.
-        return math.floor(n / 2 - _Z95 * math.sqrt(n) / 2)
+        return math.floor((n - 1) / 2 - _Z95 * math.sqrt(n) / 2)
     rank, outside = 0, 2 * 0.5**n
     while outside + 2 * math.comb(n, rank + 1) * 0.5**n <= 0.05:
         rank += 1
@@ -184,7 +197,8 @@ class Peak:
 
 
 def peak(samples: Iterable[Sample]) -> Peak | None:
-    """Peak memory of the sampled process tree, None without samples. The kernel's high-water mark counts."""
+    """Peak memory of the sampled process tree, None without samples. Of one process of this run the kernel's own mark
+    counts, of others the highest sample."""
     listed = list(samples)
     if not listed:
         return None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from estimator.price_list import Price
 from harness.backends.chat import OPENAI_URL
 from harness.backends.langchain import provider_and_name
 from harness.backends.local import is_local
@@ -13,7 +14,7 @@ from harness.backends.ollama_models import server_url
 from harness.errors import HarnessError
 from harness.opening import BACKENDS, Lane
 from harness.plan import PAID_REPEATS, Plan
-from harness.purse import TEMPLATE_TOKENS, Price, Purse, plan_cost_usd, price_of
+from harness.purse import TEMPLATE_TOKENS, Purse, plan_cost_usd, price_of
 from harness.record import Record
 from harness.target import Door
 

@@ -7,13 +7,13 @@ stretch of readings of one request; what was not read is unknown and accuses nob
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal
 
 from harness.record import Sample
-from harness.samples import GpuState
 
 Kind = Literal[
     "other processes", "steal", "memory pressure", "swap", "page cache", "CPU clock", "CPU heat", "GPU throttling"
@@ -26,6 +26,8 @@ PRESSURE_SHARE, PRESSURE_FLOOR_S = 0.02, 0.005
 SWAP_BYTES = 4 * 2**20
 MAJOR_FAULTS = 50
 CLOCK_SHARE = 0.85
+# Heat is counted once a second.
+HEAT_TIMES = 0.5
 # Reasons of a GPU that mean trouble; its power limit, a user's clocks and idling do not.
 GPU_TROUBLE = ("hardware slowdown", "software thermal slowdown", "hardware thermal slowdown", "hardware power brake")
 
@@ -51,10 +53,20 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
+class Disturbed:
+    """A cell's watched requests, how many of them anything disturbed, and by kind what did."""
+
+    requests: int = 0
+    watched: int = 0
+    kinds: tuple[Disturbance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """The readings of one request: those inside, those around it, and how long it was in seconds.
 
-    `usual_hz` is what the CPU's clock was through the run, None unless the engine computes on the CPU.
+    `usual_hz` is what the CPU's clock was through the run, None unless the engine computes on the CPU; `gpus` are the
+    devices that the engine uses.
     """
 
     samples: Sequence[Sample]
@@ -62,6 +74,7 @@ class Stretch:
     end_ns: int
     cores: int
     usual_hz: float | None = None
+    gpus: frozenset[int] = frozenset()
 
     @property
     def seconds(self) -> float:
@@ -138,40 +151,46 @@ def _clock(stretch: Stretch) -> Finding | None:
 
 
 def _heat(stretch: Stretch) -> Finding | None:
-    """How often the CPU was slowed down for its heat."""
-    told = [s.system.throttles for s in stretch.inside if s.system is not None and s.system.throttles is not None]
-    return Finding("CPU heat", told[-1] - told[0]) if told and told[-1] > told[0] else None
+    """How often the CPU was slowed down for its heat in the seconds of a request, whose ends it may share with others.
+
+    A count that rose in each of them is this request's; else its share of the time must hold half an event.
+    """
+    told = [(s.at_ns, s.system.throttles) for s in stretch.samples if s.system and s.system.throttles is not None]
+    shares, rises = [], []
+    for (begin_ns, before), (end_ns, after) in pairwise(told):
+        within_ns = min(end_ns, stretch.end_ns) - max(begin_ns, stretch.begin_ns)
+        if within_ns > 0:
+            shares.append(within_ns / (end_ns - begin_ns))
+            rises.append(after - before)
+    if not any(rises):
+        return None
+    slowed = all(rises) or sum(share * rise for share, rise in zip(shares, rises, strict=True)) >= HEAT_TIMES
+    return Finding("CPU heat", sum(rises)) if slowed else None
 
 
 def _gpu(stretch: Stretch) -> Finding | None:
     """Why clocks of the server's GPUs were held back; between two slow readings both must say so."""
     found: list[str] = []
     told = [s for s in stretch.samples if s.gpu_states]
-    inside = [_trouble(s) for s in told if stretch.begin_ns <= s.at_ns <= stretch.end_ns]
+    inside = [_trouble(s, stretch.gpus) for s in told if stretch.begin_ns <= s.at_ns <= stretch.end_ns]
     if inside:
         found = [reason for reasons in inside for reason in reasons]
     else:
         before = [s for s in told if s.at_ns < stretch.begin_ns][-1:]
         after = [s for s in told if s.at_ns > stretch.end_ns][:1]
         if before and after:
-            found = [reason for reason in _trouble(before[0]) if reason in _trouble(after[0])]
+            found = [r for r in _trouble(before[0], stretch.gpus) if r in _trouble(after[0], stretch.gpus)]
     return Finding("GPU throttling", 1.0, ", ".join(dict.fromkeys(found))) if found else None
 
 
-def _trouble(sample: Sample) -> list[str]:
+def _trouble(sample: Sample, gpus: Collection[int]) -> list[str]:
     return [
         f"GPU {state.device}: {reason}"
-        for state in _own(sample.gpu_states)
+        for state in sample.gpu_states
+        if state.device in gpus
         for reason in state.throttle or ()
         if reason in GPU_TROUBLE
     ]
-
-
-def _own(states: Sequence[GpuState]) -> list[GpuState]:
-    """The GPUs that hold memory of the server; all, where the driver does not say whose memory it is."""
-    if all(state.process_bytes is None for state in states):
-        return list(states)
-    return [state for state in states if state.process_bytes]
 
 
 CHECKS = (_others, _steal, _pressure, _swap, _page_cache, _clock, _heat, _gpu)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from estimator.price_list import Price
 from harness.backends import Ask
-from harness.purse import Price, prompt_tokens_bound
+from harness.purse import prompt_tokens_bound
 from harness.record import Chunk, Phase, Usage
 from harness.wire.streams import Arrival, Told
 from harness.wire.tap import EndedByUs

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from estimator.errors import EstimatorError
+from estimator.limits import limits_in
 from harness.errors import HarnessError
 from harness.record import Arrivals
 
@@ -132,18 +134,14 @@ def at_rates(shapes: tuple[Shape, ...], rates: list[float], arrival: str) -> tup
     return tuple(replace(shape, arrival=kind, rate_per_s=rate) for rate in sorted(set(rates)) for shape in shapes)
 
 
-_SLO = re.compile(r"(ttft|tpot)=(\d+(?:\.\d+)?)(ms|s)")
-
-
 def slo(text: str) -> dict[str, float]:
     """Plan fields of "ttft=1s,tpot=80ms". Raises HarnessError."""
-    found: dict[str, float] = {}
-    for part in text.replace(" ", "").split(","):
-        match = _SLO.fullmatch(part.lower())
-        if not match:
-            raise HarnessError(f"{part!r} is no limit: write --slo ttft=1s,tpot=80ms")
-        found[f"slo_{match.group(1)}_s"] = float(match.group(2)) * (1e-3 if match.group(3) == "ms" else 1.0)
-    return found
+    try:
+        found = limits_in(text)
+    except EstimatorError as error:
+        raise HarnessError(str(error)) from None
+    limits = {"slo_ttft_s": found.ttft_s, "slo_tpot_s": found.tpot_s}
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def checked(plan: Plan) -> Plan:

@@ -1,7 +1,7 @@
-"""Money: what a request costs at a price list, and a purse that never gives out more than its limit.
+"""Money: whose price list a request is charged by, and a purse that never gives out more than its limit.
 
-Prices are the caller's, or those of the package genai-prices (https://github.com/pydantic/genai-prices, offline).
-Amounts are US dollars. Inside the purse they are exact fractions, so that no sum of roundings passes the limit.
+Prices are the caller's, or those of the package genai-prices (estimator/price_list.py). Amounts are US dollars;
+inside the purse they are exact fractions, so that no sum of roundings passes the limit.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from estimator.errors import UnknownName
+from estimator.price_list import Price, listed_price
 from harness.errors import HarnessError
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
 
 # What a chat template puts around a message: roles and separators (4 to 10 tokens in most), a default system prompt.
 TEMPLATE_TOKENS = 64
@@ -27,87 +25,6 @@ class OverBudget(HarnessError):
     """A request that could cost more than what is left of the money."""
 
     exit_status = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """Prices of a request with more than `above_tokens` prompt tokens, in USD per million tokens.
-
-    All of its tokens are charged at them, not only those above.
-    """
-
-    above_tokens: int
-    input_usd_per_mtok: float
-    cached_usd_per_mtok: float | None
-    output_usd_per_mtok: float
-    written_usd_per_mtok: float | None = None
-
-    def cost_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int) -> Fraction:
-        """(prompt - cached) input price + cached cached price + output output price, per million, in USD."""
-        cached = min(max(cached_tokens, 0), prompt_tokens)
-        cached_price = self.input_usd_per_mtok if self.cached_usd_per_mtok is None else self.cached_usd_per_mtok
-        priced = (
-            (prompt_tokens - cached, self.input_usd_per_mtok),
-            (cached, cached_price),
-            (output_tokens, self.output_usd_per_mtok),
-        )
-        return sum((tokens * Fraction(price) for tokens, price in priced), Fraction(0)) / 10**6
-
-    def dearest(self) -> Tier:
-        """These prices with every prompt token at the dearest of read, written to a cache and found in it.
-
-        What is not found in a cache may be written to it at a price of its own (OpenAI, Anthropic), which usage
-        in a record does not tell.
-        """
-        written = max(self.input_usd_per_mtok, self.written_usd_per_mtok or 0.0)
-        return Tier(self.above_tokens, written, self.cached_usd_per_mtok, self.output_usd_per_mtok)
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """A price list in USD per million tokens, and whose it is.
-
-    `cached_usd_per_mtok` is for prompt tokens that the server found in its cache, None where they cost as others;
-    `written_usd_per_mtok` for those it wrote to one, None where that is free; `request_usd` comes on top of each
-    request. `tiers`, ascending, replace the prices for long prompts.
-    """
-
-    input_usd_per_mtok: float
-    cached_usd_per_mtok: float | None
-    output_usd_per_mtok: float
-    source: str
-    written_usd_per_mtok: float | None = None
-    request_usd: float = 0.0
-    tiers: tuple[Tier, ...] = ()
-
-    def cost_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """USD of one request; `cached_tokens` of the prompt were found in a cache, none were written to one."""
-        tier = self._reached(prompt_tokens)[-1]
-        return float(tier.cost_usd(prompt_tokens, output_tokens, cached_tokens) + Fraction(self.request_usd))
-
-    def booked_usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """USD of one request at most, where its usage is known: tokens not found in a cache may have been written."""
-        tier = self._reached(prompt_tokens)[-1].dearest()
-        return float(tier.cost_usd(prompt_tokens, output_tokens, cached_tokens) + Fraction(self.request_usd))
-
-    def worst_usd(self, prompt_tokens: int, output_tokens: int) -> float:
-        """USD of one request with up to these tokens, at most: no usage within them is booked above it.
-
-        The dearest over the tiers that it can reach, with all of its prompt found in a cache or none of it.
-        """
-        worst = max(
-            tier.dearest().cost_usd(prompt_tokens, output_tokens, cached)
-            for tier in self._reached(prompt_tokens)
-            for cached in (0, prompt_tokens)
-        )
-        return float(worst + Fraction(self.request_usd))
-
-    def _reached(self, prompt_tokens: int) -> list[Tier]:
-        """The tiers that a prompt of up to this length passes, the last one its own."""
-        base = Tier(
-            -1, self.input_usd_per_mtok, self.cached_usd_per_mtok, self.output_usd_per_mtok, self.written_usd_per_mtok
-        )
-        return [base, *(tier for tier in self.tiers if prompt_tokens > tier.above_tokens)]
 
 
 def price_of(model: str, provider: str | None, price_in: float | None, price_out: float | None) -> Price | None:
@@ -125,46 +42,10 @@ def price_of(model: str, provider: str | None, price_in: float | None, price_out
 
 
 def _listed_price(model: str, provider: str | None) -> Price | None:
-    import genai_prices  # 0.7 s
-
     try:
-        found = genai_prices.calc_price(genai_prices.Usage(), model, provider_id=provider)
-    except LookupError:
+        return listed_price(model, provider)
+    except UnknownName:
         return None
-    listed = found.model_price
-    if listed.input_mtok is None or listed.output_mtok is None:
-        return None
-    starts = sorted({tier.start for price in vars(listed).values() for tier in getattr(price, "tiers", ())})
-    base = _tier(listed, -1)
-    return Price(
-        base.input_usd_per_mtok,
-        base.cached_usd_per_mtok,
-        base.output_usd_per_mtok,
-        f"genai-prices {genai_prices.__version__} ({found.provider.id}, {found.model.id})",
-        base.written_usd_per_mtok,
-        _usd(listed, "requests_kcount", 0) / 1000,
-        tuple(_tier(listed, start) for start in starts),
-    )
-
-
-def _tier(listed: ModelPrice, above_tokens: int) -> Tier:
-    cached, written = listed.cache_read_mtok, listed.cache_write_mtok
-    return Tier(
-        above_tokens,
-        _usd(listed, "input_mtok", above_tokens),
-        None if cached is None else _usd(listed, "cache_read_mtok", above_tokens),
-        _usd(listed, "output_mtok", above_tokens),
-        None if written is None else _usd(listed, "cache_write_mtok", above_tokens),
-    )
-
-
-def _usd(listed: ModelPrice, name: str, above_tokens: int) -> float:
-    """The price of that name for prompts of just over `above_tokens`; 0 where the list has none."""
-    price = getattr(listed, name)
-    for tier in getattr(price, "tiers", ()):
-        if tier.start <= above_tokens:
-            price = tier.price
-    return float(getattr(price, "base", price) or 0)
 
 
 @dataclass(frozen=True, slots=True)

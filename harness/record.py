@@ -56,6 +56,13 @@ class Usage:
     reasoning_tokens: int | None = None
     hidden_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        """Raises TypeError for a count that is no whole number: a journal that holds one cannot be read."""
+        counts = self.prompt_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens, self.hidden_tokens
+        for count in counts:
+            if count is not None and type(count) is not int:
+                raise TypeError(f"{count!r} is no number of tokens")
+
 
 @dataclass(frozen=True, slots=True)
 class ServerTimings:

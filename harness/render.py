@@ -15,7 +15,6 @@ from harness.record import Cell, Record, RunHeader
 from harness.summary import Loaded, Row, Spread, drifts, loaded, rows, run_cost_usd
 
 GIB = 2**30
-DRIFT_LIMIT = 0.05
 
 
 def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
@@ -36,16 +35,16 @@ def show_run(console: Console, record: Record, slo: Slo | None = None) -> None:
         for reason in row.verdict.reasons:
             _say(console, f"{row.verdict.word} {row.cell.backend}, {row.cell.label}: {reason}")
     for cell, drift in drifts(record, listed):
-        if abs(drift) > DRIFT_LIMIT:
-            change = f"{abs(drift):.0%} {'longer' if drift > 0 else 'shorter'}"
-            _say(console, f"drift: {cell.label} took {change} in the second half of the run than in the first")
+        change = f"{abs(drift):.0%} {'longer' if drift > 0 else 'shorter'}"
+        _say(console, f"drift: {cell.label} took {change} in the second half of the run than in the first")
     _say_energy(console, record, listed)
     _say_counts(console, record, listed)
     if single:
         _say(
             console,
             "prompt, output, depth: tokens; n: requests counted; TTFT, TPOT: medians; pre/s: prompt tokens / TTFT; "
-            "±: half width of the 95 % interval of TPOT's median (? under 6 requests); dec/s: tokens/s of one stream.",
+            "±: half width of the 95 % interval of TPOT's median (?: too few independent values); dec/s: tokens/s of "
+            "one stream.",
         )
     if libraries:
         _say(
@@ -232,10 +231,11 @@ def engine_line(entry: Loaded) -> str:
     parts = [f"{f'{subject.model_name} {subject.quant}'.strip()} on {subject.engine}{version}"]
     if entry.cold_load_s is not None:
         parts.append(f"cold load {entry.cold_load_s:.1f} s")
-    elif subject.backend in ("llamacpp", "simulated"):
+    elif subject.backend in ("llamacpp", "simulated") and "base_url" not in subject.options:
         parts.append(f"loaded in {entry.load_s:.1f} s")
     if entry.peak_resident_bytes is None:
         why = "the server is on another machine" if subject.remote else "its process is not known"
+        why = why if entry.pid is None else f"its process {entry.pid} gave no sample"
         parts.append(f"memory not sampled: {why}")
     else:
         parts.append(f"peak memory {entry.peak_resident_bytes / GIB:.2f} GiB resident")

@@ -7,9 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BadResults, HarnessError
-from harness.journal import find_journals, read_records
+from harness.errors import BadResults
+from harness.journal import read_records
 from harness.page.document import page
+
+_BEGIN = b"<!doctype html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +27,12 @@ class Written:
 def write_report(results: list[Path], target: Path) -> Written:
     """Writes the page of all runs under `results` to `target`. Raises BadResults, HarnessError.
 
-    The file appears whole or not at all; one that was there is replaced, unless it is a journal or no file.
+    The file appears whole or not at all. Of what was there only a page like this one, or an empty file, is replaced.
     """
     from plotly.offline import get_plotlyjs
 
-    journals = find_journals(results)
     _require_place(target)
-    if target.resolve() in {journal.resolve() for journal in journals}:
-        raise HarnessError(f"{target} is a journal of this report: name another file with --html")
     records, unreadable = read_records(results)
-    if not records:
-        raise BadResults(f"no run can be read: {unreadable[0]}")
     text = page(records, unreadable, get_plotlyjs())
     # A journal may hold halves of surrogate pairs, which no encoding has.
     data = text.encode("utf-8", "replace")
@@ -53,6 +50,26 @@ def _require_place(target: Path) -> None:
         raise BadResults(f"cannot write the page to {target}: it is no file; name one with --html")
     if not folder.is_dir():
         raise BadResults(f"cannot write the page to {target}: there is no folder {target.parent}; make it first")
+    if ".jsonl" in (target.suffix.lower(), target.resolve().suffix.lower()):
+        raise BadResults(f"cannot write the page to {target}: that is the name of a journal; name another with --html")
+    if not _is_replaceable(target):
+        raise BadResults(
+            f"cannot write the page to {target}: what is there is no page of runs; name another file with --html"
+        )
+
+
+def _is_replaceable(target: Path) -> bool:
+    """Whether there is nothing, an empty file or a page that begins as ours do."""
+    try:
+        with target.open("rb") as file:
+            begin = file.read(len(_BEGIN))
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise BadResults(
+            f"cannot write the page to {target}: {error.strerror}; name another file with --html"
+        ) from error
+    return not begin or begin.lower() == _BEGIN
 
 
 def _put(data: bytes, target: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+from estimator.price_list import Price
 from harness.backends import Call, NotThere, Opened
 from harness.backends.llamacpp import depths
 from harness.demands import require_alive, require_context, subject_of
@@ -18,10 +19,11 @@ from harness.disturbances import Live
 from harness.errors import EngineFailure, HarnessError
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
+from harness.metrics import computes_on_cpu
 from harness.opening import BACKENDS, Lane, plan_of, prepare
 from harness.plan import PAID_REPEATS, Plan
 from harness.prompts import Prompts
-from harness.purse import OverBudget, Price, Purse
+from harness.purse import OverBudget, Purse
 from harness.record import Cell, Phase, Record, Request, RunEnd
 from harness.secrets import scrubbed
 from harness.sensors.process import ProcessSampler, sampling
@@ -133,8 +135,7 @@ class Runner:
         count = sum(1 for group in self.groups for other in group if other.part is lane.part)
         if lane.key in self.means.prices and plan.repeats is None and not any(shape.is_load for shape in shapes):
             plan = replace(plan, repeats=PAID_REPEATS)
-        ended = bool(self.past.ends) and self.past.ends[-1].reason in ("done", "budget")
-        return Goal.of(plan, cells, plan.budget_s / count, self.past.requests, loads_ended=ended)
+        return Goal.of(plan, cells, plan.budget_s / count, self.past)
 
     async def _opened(
         self, stack: AsyncExitStack, lane: Lane, goal: Goal, samplers: dict[int | None, tuple[ProcessSampler, Live]]
@@ -155,9 +156,11 @@ class Runner:
         call = Call(lane.target, plan, self.door, log, means.clock, means.watcher)
         engine = await stack.enter_async_context(BACKENDS[lane.backend].opener(call))
         facts = await engine.backend.describe()
+        # Before its sampler begins, which takes a while, with a power sensor six seconds of idling.
+        ready_ns = means.clock()
         if engine.pid not in samplers:
             begun = await stack.enter_async_context(sampling(engine.pid, plan.sample_per_s))
-            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores)
+            samplers[engine.pid] = begun, Live(self.past.header.host.logical_cores, computes_on_cpu(facts.system_info))
         sampler, live = samplers[engine.pid]
         require_context(facts, plan)
         price = means.prices.get(lane.key)
@@ -180,8 +183,8 @@ class Runner:
         if facts.cold:
             await self._visit(track, goal.cells[0], "load")
             # What the server says of a loaded model it says only now.
-            facts = await engine.backend.describe()
-        means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, means.clock())))
+            facts, ready_ns = await engine.backend.describe(), means.clock()
+        means.journal.append(subject_of(visitor.subject_id, lane, facts, (started_ns, ready_ns)))
         return track
 
     def _took(self, goal: Goal, engine: Opened, request: Request, live: Live) -> None:

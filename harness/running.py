@@ -20,7 +20,7 @@ from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError
 from harness.fingerprint import this_machine
 from harness.host import probes, this_host
-from harness.journal import JOURNAL, Journal, Scribe, read_record
+from harness.journal import JOURNAL, Journal, Scribe, find_journals, new_folder, read_record
 from harness.money import prices, spent_before_usd
 from harness.opening import BACKENDS, Lane, lanes, names_for, plan_of, runs_embedded
 from harness.overhead import overhead
@@ -79,7 +79,8 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
         if past is None or wish.resume is None:
             header = await _header(plan, door, groups, results)
             header.settings["prices"] = {" ".join(key).strip(): asdict(price) for key, price in priced.items()}
-            folder, past = results / header.run_id, Record(header)
+            folder = new_folder(results, header.run_id)
+            past = Record(header := replace(header, run_id=folder.name))
             with Journal(folder) as journal:
                 journal.append(header)
         else:
@@ -103,7 +104,7 @@ async def _require_room(groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Do
 
 
 def _resumed(folder: Path, plan: Plan, more: bool) -> tuple[Record, Plan, Door]:
-    if not folder.is_dir():
+    if find_journals([folder]) == [folder]:
         raise BadResults(f"{folder} is not a run's folder: --resume takes the folder that holds {JOURNAL}")
     past = read_record(folder)
     before, door = _as_before(past)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from harness.record import Record, Subject
+from harness.record import Machine, Record, Subject
+from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, PowerSources
 
 # What a catalogue says about a model besides its shape: it may change with the program, not with the file.
 _CATALOGUE = ("names", "title", "source", "published_bytes")
@@ -28,6 +29,7 @@ def barring(
         *_files(subjects),
         _told("server", subjects, lambda s: urls.get(id(s), "")),
         _told("machine", records, _machine),
+        _told("CPU flags", records, lambda r: " ".join(r.header.machine.flags) if r.header.machine else ""),
         _told("GPUs", records, _gpus),
     )
 
@@ -42,6 +44,9 @@ def noted(
         _told("back end", subjects, lambda s: s.backend),
         _told("client", subjects, lambda s: s.client),
         _told("system", records, lambda r: r.header.host.system),
+        _told("CPU governor", records, lambda r: (r.header.machine and r.header.machine.governor) or ""),
+        _told("virtualisation", records, lambda r: (r.header.machine and r.header.machine.virtualisation) or ""),
+        _told("GPU driver", records, _drivers),
         _told("harness", records, lambda r: r.header.harness_version),
         *options,
     )
@@ -103,7 +108,20 @@ def _machine(record: Record) -> str:
 
 
 def _gpus(record: Record) -> str:
-    return ", ".join(sorted({g.name for line in record.samples if line.sources for g in line.sources.gpus}))
+    """The GPUs by name, "none" where there is none; "" where that is not known."""
+    told = _told_gpus(record)
+    names = ", ".join(sorted(gpu.name for gpu in told.gpus)) if told else ""
+    return "none" if told and told.gpu_note in (NO_GPU_DRIVER, NO_GPU_LISTED) else names
+
+
+def _drivers(record: Record) -> str:
+    told = _told_gpus(record)
+    return ", ".join(sorted({gpu.driver for gpu in told.gpus})) if told else ""
+
+
+def _told_gpus(record: Record) -> Machine | PowerSources | None:
+    """Who tells of GPUs: the machine before the run, else (older records) its sampler."""
+    return record.header.machine or next((line.sources for line in record.samples if line.sources is not None), None)
 
 
 def _option(name: str) -> Callable[[Subject], str]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+# Notes on GPUs that mean that there is none; all others mean that none could be asked.
+NO_GPU_DRIVER = "no NVIDIA driver (libnvidia-ml was not found)"
+NO_GPU_LISTED = "the NVIDIA driver lists no GPU"
+
 
 class GpuPower(NamedTuple):
     """Power and energy of one whole GPU; None: unknown, never 0 for it. `energy_j` counts since its driver started."""
@@ -38,7 +42,7 @@ class System(NamedTuple):
     `busy_s` is CPU time of all processes and of the kernel, `steal_s` what the hypervisor gave to other guests,
     `harness_cpu_s` what the harness and its sampler used; `memory_stall_s` the time in which some task waited for
     memory (PSI), `swapped_bytes` both ways. `cpu_hz` is the fastest core's clock, `throttles` how often a core or
-    package was slowed down for its heat; both are read once a second.
+    package was slowed down for its heat, each counted once; both are read once a second.
     """
 
     busy_s: float | None = None
@@ -55,7 +59,8 @@ class Sample(NamedTuple):
 
     `file_bytes` are resident pages backed by files (the memory-mapped model, libraries) and shared
     memory, `anonymous_bytes` the rest of what is resident (both None where the system does not tell);
-    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none.
+    `peak_bytes` is the kernel's own high-water mark of resident memory, None where it keeps none, where it may be from
+    before the run, and of several processes, whose marks are of different times.
     GPUs and `cpu_energy_j` (all packages and their DRAM, since sampling began) are of the whole machine;
     `gpu_states` is empty between two slow reads. `faults` are what went wrong with a sensor just now.
 

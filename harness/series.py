@@ -26,15 +26,18 @@ _MOST_UNITS = 100
 _ALTERNATING = 0.6
 
 Metric = Callable[[Request], float | None]
-# Requests with the start of their run, by visit (run, engine, number).
-Visits = dict[tuple[str, str, int], list[tuple[str, Request]]]
+# The start of a run and the number of the clock of its instants: instants of one sitting are in order.
+Sitting = tuple[str, int]
+At = tuple[str, int, int]
+# Requests with their sitting, by visit (run, engine, number).
+Visits = dict[tuple[str, str, int], list[tuple[Sitting, Request]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The logarithm of a value, when it was (start of the run, instant), and which visit it is of."""
+    """The logarithm of a value, when it was (sitting, instant), and which visit it is of."""
 
-    at: tuple[str, int]
+    at: At
     visit: tuple[str, str, int]
     log: float
 
@@ -49,7 +52,7 @@ class Series:
     pairs: list[tuple[Unit, Unit]]
 
     @property
-    def lines(self) -> list[list[tuple[tuple[str, int], float]]]:
+    def lines(self) -> list[list[tuple[At, float]]]:
         """What is compared, with its instants: the differences of pairs, or each side's logarithms."""
         if self.pairs:
             return [[(max(a.at, b.at), b.log - a.log) for a, b in self.pairs]]
@@ -79,14 +82,14 @@ def _units(of: Metric, visits: Visits) -> list[Unit]:
         for block in _blocks(ordered, len(visits)):
             values = [value for _, request in block if (value := of(request)) is not None and value > 0]
             if values:
-                found.append(Unit((block[0][0], block[0][1].sent_ns), visit, math.log(median(values))))
+                found.append(Unit((*block[0][0], block[0][1].sent_ns), visit, math.log(median(values))))
     found.sort(key=lambda unit: unit.at)
     together = math.ceil(len(found) / _MOST_UNITS)
     groups = [found[at : at + together] for at in range(0, len(found), together)] if together > 1 else []
     return [replace(g[0], log=median(u.log for u in g)) for g in groups] or found
 
 
-def _blocks(requests: list[tuple[str, Request]], visits: int) -> list[list[tuple[str, Request]]]:
+def _blocks(requests: list[tuple[Sitting, Request]], visits: int) -> list[list[tuple[Sitting, Request]]]:
     """A visit in blocks, in time order: ten in all, if each then has requests for two rounds of all streams."""
     least = max(_LEAST_BLOCK, 2 * requests[0][1].cell.concurrency)
     count = max(1, min(math.ceil(_BLOCKS / visits), len(requests) // least))
@@ -95,12 +98,12 @@ def _blocks(requests: list[tuple[str, Request]], visits: int) -> list[list[tuple
 
 
 def _pairs(a: list[Unit], b: list[Unit]) -> list[tuple[Unit, Unit]]:
-    """Neighbours in time of both sides, each unit in one pair at most."""
+    """Neighbours in time of both sides, in one sitting, each unit in one pair at most."""
     line = sorted([(unit.at, 0, unit) for unit in a] + [(unit.at, 1, unit) for unit in b], key=lambda e: e[:2])
     found, at = [], 0
     while at + 1 < len(line):
         (_, side, unit), (_, other_side, other) = line[at], line[at + 1]
-        if side == other_side:
+        if side == other_side or unit.at[:2] != other.at[:2]:
             at += 1
             continue
         found.append((unit, other) if side == 0 else (other, unit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.compare import Comparison, Side, compare
+from harness.compare import Comparison, Side, compare, run_of
 from harness.errors import HarnessError
 from harness.journal import find_journals, read_record
 from harness.record import Record
@@ -16,10 +16,11 @@ def comparisons(a: Path, b: Path | None, backends: str | None, share: float, any
         raise HarnessError(f"--difference is in per cent, above 0 and below 100, not {share * 100:g}")
     first = _records(a)
     if b is not None and backends is None:
-        if set(find_journals([a])) & set(find_journals([b])):
+        second = _records(b)
+        if set(map(run_of, first)) & set(map(run_of, second)):
             raise HarnessError(f"A and B have a run in common: to compare its back ends, `harness compare {a}`")
-        return [compare(Side(str(a), first), Side(str(b), _records(b)), share, anyway)]
-    if b is not None and b != a:
+        return [compare(Side(str(a), first), Side(str(b), second), share, anyway)]
+    if b is not None and set(map(run_of, _records(b))) != set(map(run_of, first)):
         raise HarnessError("--backends compares back ends of one run: leave B out")
     there = list(dict.fromkeys(request.cell.backend for record in first for request in record.requests))
     chosen = [name.strip() for name in backends.split(",")] if backends else there
@@ -33,4 +34,11 @@ def comparisons(a: Path, b: Path | None, backends: str | None, share: float, any
 
 
 def _records(path: Path) -> tuple[Record, ...]:
-    return tuple(read_record(journal) for journal in find_journals([path]))
+    """The runs under a path. Raises HarnessError where one stands there twice: its values would count twice."""
+    found: dict[str, Record] = {}
+    for record in (read_record(journal) for journal in find_journals([path])):
+        if (other := found.setdefault(run_of(record), record)) is not record:
+            raise HarnessError(
+                f"{path} holds the run {record.header.run_id} twice, {other.path} and {record.path}: move one away"
+            )
+    return tuple(found.values())

@@ -27,12 +27,13 @@ from harness.metrics import (
 )
 from harness.noise import Disturbance
 from harness.record import Cell, Record, Request, Sample, Subject
+from harness.stability import half_shift
 from harness.verdict import Verdict, cell_verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median with its 95 % interval (None under 6 values) and the number of values behind it."""
+    """A median with its 95 % interval (None under 6 independent values) and the number of values behind it."""
 
     median: float
     interval: tuple[float, float] | None
@@ -61,6 +62,7 @@ class Row:
     cost_usd: float | None
     energy: CellEnergy
     disturbances: tuple[Disturbance, ...] = ()
+    disturbed_requests: int = 0
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
@@ -78,7 +80,8 @@ class Loaded:
     """One model in one engine: its load time in seconds and its peak memory in bytes (None: not sampled).
 
     `load_s` is from the start of an engine of ours until it answered; `cold_load_s` what a server says
-    that its first request spent on loading; `peak_gpu_bytes` what its processes held on all GPUs.
+    that its first request spent on loading; `peak_gpu_bytes` what its processes held on all GPUs. `pid` is the process
+    that was to be sampled.
     """
 
     subject: Subject
@@ -92,6 +95,7 @@ class Loaded:
     peak_unevictable_bytes: int | None = None
     peak_swap_bytes: int | None = None
     major_faults: int | None = None
+    pid: int | None = None
 
 
 def spread(values: list[float]) -> Spread | None:
@@ -152,7 +156,8 @@ def _row(seen: _Seen, cell: Cell, tried: list[Request], slo: Slo, energy: CellEn
         client=client_figures(requests),
         cost_usd=_total_usd(tried),
         energy=energy,
-        disturbances=tuple(disturbed),
+        disturbances=disturbed.kinds,
+        disturbed_requests=disturbed.requests,
     )
 
 
@@ -179,7 +184,8 @@ def run_cost_usd(record: Record) -> tuple[float, int] | None:
 def drifts(record: Record, listed: Iterable[Row]) -> list[tuple[Cell, float]]:
     """How much slower (+) or faster the anchor cell of each model was in its second half: medians of E2E, relative.
 
-    The anchor is the first cell of the plan. Under 4 requests nothing is said.
+    The anchor is the first cell of the plan. Nothing is said of up to 5 %, and of what chance explains
+    (`stability.half_shift`, which needs 12 requests).
     """
     found = []
     seen: set[tuple[str, str, str]] = set()
@@ -189,9 +195,8 @@ def drifts(record: Record, listed: Iterable[Row]) -> list[tuple[Cell, float]]:
             continue
         seen.add(model)
         totals = known(e2e_s(r) for r in record.requests if r.cell == row.cell and r.phase == "counted" and not r.error)
-        half = len(totals) // 2
-        if half >= 2:
-            found.append((row.cell, median(totals[half:]) / median(totals[:half]) - 1))
+        if (shift := half_shift(totals)) is not None:
+            found.append((row.cell, shift))
     return found
 
 
@@ -246,6 +251,7 @@ def _loaded(record: Record, subject: Subject) -> Loaded:
         peak_unevictable_bytes=highest.unevictable_bytes if highest else None,
         peak_swap_bytes=highest.swap_bytes if highest else None,
         major_faults=samples[-1].major_faults if samples else None,
+        pid=lines[0].pid if lines else None,
         cold_load_s=next(
             (r.timings.load_s for r in record.requests if r.phase == "load" and r.subject_id == subject.subject_id),
             None,

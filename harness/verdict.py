@@ -10,8 +10,18 @@ from typing import Literal
 
 from harness.disturbances import is_disturbed
 from harness.loads import LoadFigures
-from harness.metrics import cached_as_meant, closure_s, e2e_s, known, lateness_s, percentile, tpot_s, ttft_s
-from harness.noise import Disturbance, Kind
+from harness.metrics import (
+    cached_as_meant,
+    came_at_once,
+    closure_s,
+    e2e_s,
+    known,
+    lateness_s,
+    percentile,
+    tpot_s,
+    ttft_s,
+)
+from harness.noise import Disturbed, Kind
 from harness.record import Request
 from harness.stability import MEDIAN_ERROR, effective_count, half_shift
 
@@ -26,7 +36,6 @@ DELIVERED_LIMIT = 0.98
 SEND_DELAY_FLOOR_S = 0.010
 PROMPT_LIMIT = 0.05
 LOAD_LIMIT_S = 0.5
-SHIFT_LIMIT = 0.05
 _SHORT_REQUESTS = 2
 
 
@@ -43,7 +52,7 @@ def cell_verdict(
     failed: int,
     cpu_shares: Sequence[float] = (),
     load: LoadFigures | None = None,
-    disturbances: Sequence[Disturbance] = (),
+    disturbances: Disturbed = Disturbed(),  # noqa: B008 - frozen
     pooled: bool = False,
 ) -> Verdict:
     """The verdict on one cell from its counted requests, its failures, `metrics.cpu_share`, its load, disturbances.
@@ -66,6 +75,7 @@ def cell_verdict(
         return Verdict("DEGRADED LOAD", (thin,))
     reasons = [
         *_too_few(requests),
+        *_untimed(requests),
         *disturbed,
         *_spread("TTFT", known(ttft_s(r) for r in requests), pooled),
         *_spread("TPOT", known(tpot_s(r) for r in requests), pooled),
@@ -136,6 +146,24 @@ def _too_few(requests: Sequence[Request]) -> list[str]:
     return ["one repeat only, spread unknown: give a larger --budget"] if len(requests) < 2 else []
 
 
+def _untimed(requests: Sequence[Request]) -> list[str]:
+    """Answers between whose tokens nothing was timed; one of six or more does not count, as a disturbance does not."""
+    whole = sum(1 for r in requests if came_at_once(r))
+    early = sum(1 for r in requests if r.chunks and ttft_s(r) is None)
+    found: list[str] = []
+    if is_disturbed(whole, len(requests)):
+        found.append(
+            f"{whole} of {len(requests)} answers arrived at one instant, so that their TTFT is of the whole answer and "
+            "their TPOT unknown: take away what buffers the stream (a proxy), or ask for more --output-tokens"
+        )
+    if is_disturbed(early, len(requests)):
+        found.append(
+            f"{early} of {len(requests)} answers arrived no later than their requests were sent: the clock of arrivals "
+            "stepped; measure again"
+        )
+    return found
+
+
 # Expected range of n normal values in standard deviations (the d2 of control charts).
 _RANGE_SDS = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326}
 _IQR_SDS = 1.349
@@ -164,16 +192,20 @@ def median_error(values: Sequence[float]) -> float | None:
 
 
 def _relative_sd(values: Sequence[float]) -> float:
+    """Of values whose median is 0 (no time at all: the physics gate's matter) there is none, so it is 0."""
+    middle = median(values)
+    if middle == 0:
+        return 0.0
     if len(values) in _RANGE_SDS:
-        return (max(values) - min(values)) / median(values) / _RANGE_SDS[len(values)]
+        return (max(values) - min(values)) / middle / _RANGE_SDS[len(values)]
     low, _, high = quantiles(values, n=4, method="inclusive")
-    return (high - low) / median(values) / _IQR_SDS
+    return (high - low) / middle / _IQR_SDS
 
 
 def _halves(name: str, values: Sequence[float]) -> list[str]:
     """A second half that differs from the first by over 5 % and more than by chance."""
     shift = half_shift(values)
-    if shift is None or abs(shift) <= SHIFT_LIMIT:
+    if shift is None:
         return []
     return [
         f"{name} was {abs(shift):.0%} {'longer' if shift > 0 else 'shorter'} in the second half than in the first: the "
@@ -189,20 +221,21 @@ _DISTURBED: dict[Kind, str] = {
     "page cache": "the server read up to {0:.0f} pages back from the disk, since the model file had been dropped from "
     "memory: free memory",
     "CPU clock": "the CPU's clock fell to {0:.0%} of its usual: let it cool, set the governor to performance",
-    "CPU heat": "the CPU was slowed down for its heat ({0:.0f} times at most): let it cool",
+    "CPU heat": "the CPU was slowed down for its heat (up to {0:.0f} times in the seconds of one): let it cool",
     "GPU throttling": "clocks were held back ({2}): cool the GPU, check its power supply",
 }
 
 
-def _disturbed(disturbances: Sequence[Disturbance]) -> list[str]:
-    """What happened on the machine during a tenth or more of the cell's requests."""
-    return [
-        f"during {found.requests} of {found.watched} requests "
-        + _DISTURBED[found.kind].format(found.worst, found.worst / 2**20, found.words)
-        + ", or measure again"
-        for found in disturbances
-        if is_disturbed(found.requests, found.watched)
-    ]
+def _disturbed(found: Disturbed) -> list[str]:
+    """What happened on the machine, where something did during a tenth or more of the cell's requests."""
+    if not is_disturbed(found.requests, found.watched):
+        return []
+    told = [_DISTURBED[kind.kind].format(kind.worst, kind.worst / 2**20, kind.words) for kind in found.kinds]
+    what = told[0]
+    if len(told) > 1:
+        counted = (f"{kind.requests} times {words}" for kind, words in zip(found.kinds, told, strict=True))
+        what = "the machine was disturbed: " + "; ".join(counted)
+    return [f"during {found.requests} of {found.watched} requests {what}, or measure again"]
 
 
 def _cache(requests: Sequence[Request]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from estimator.price_list import Price
 from harness.backends import Ask, Facts, Opened
 from harness.errors import HarnessError
 from harness.journal import Scribe
@@ -15,7 +16,7 @@ from harness.loads import GIVEN_UP
 from harness.metrics import cached_as_meant
 from harness.outcome import chunks_of, cost_usd, require_end, worst_prompt_tokens, wrong_count
 from harness.prompts import Prompts
-from harness.purse import Price, Purse, Reservation
+from harness.purse import Purse, Reservation
 from harness.record import Cell, Phase, Request, Samples, ServerTimings, Usage
 from harness.secrets import scrubbed
 from harness.sensors.process import ProcessSampler

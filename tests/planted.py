@@ -6,6 +6,10 @@ that attention runs row by row and no row is left over.
 
 from __future__ import annotations
 
+import math
+import random
+from collections.abc import Mapping
+
 from estimator.catalog import find_model
 from estimator.specs import ModelFile, Workload
 from estimator.tensors import model_file
@@ -29,19 +33,25 @@ def file_of(name: str) -> ModelFile:
     return model_file(find_model(name), MIXTURE)
 
 
-def seconds(terms: dict[str, float]) -> float:
+def random_prices(seed: int) -> dict[str, float]:
+    """Prices of another machine: each half to twice that of `PRICES`, as likely dearer as cheaper."""
+    rng = random.Random(seed)
+    return {name: price * math.exp(rng.uniform(-math.log(2), math.log(2))) for name, price in PRICES.items()}
+
+
+def seconds(terms: Mapping[str, float], prices: Mapping[str, float] = PRICES) -> float:
     """What the planted machine takes for `terms`."""
-    return sum(PRICES.get(name, 0.0) * amount for name, amount in terms.items())
+    return sum(prices.get(name, 0.0) * amount for name, amount in terms.items())
 
 
-def law_of(name: str, **changes: object) -> Law:
+def law_of(name: str, prices: Mapping[str, float] = PRICES, **changes: object) -> Law:
     """The law of `name` on the planted machine, solved from the theory at two sizes each (it is linear in them)."""
     file = file_of(name)
-    pair = PRICES["attention.row"] * prefill_terms(file, Workload(16, 2, 0))["attention.row"] / (16 * 17 / 2)
-    at_16 = seconds(prefill_terms(file, Workload(16, 2))) - pair * 16 * 17 / 2
-    at_32 = seconds(prefill_terms(file, Workload(32, 2))) - pair * 32 * 33 / 2
+    pair = prices["attention.row"] * prefill_terms(file, Workload(16, 2, 0))["attention.row"] / (16 * 17 / 2)
+    at_16 = seconds(prefill_terms(file, Workload(16, 2)), prices) - pair * 16 * 17 / 2
+    at_32 = seconds(prefill_terms(file, Workload(32, 2)), prices) - pair * 32 * 33 / 2
     token = (at_32 - at_16) / 16
-    step = {n: seconds(decode_terms(file, Workload(n, 2))) for n in (16, 1016)}
+    step = {n: seconds(decode_terms(file, Workload(n, 2)), prices) for n in (16, 1016)}
     context = (step[1016] - step[16]) / 1000
     parts: dict[str, float] = {
         "prefill_fixed_s": at_16 - 16 * token,

@@ -11,7 +11,7 @@ from estimator.quants import file_type_name
 from estimator.readers.gguf_facts import model_from_facts
 from estimator.readers.gguf_header import Budget, Header, read_header
 from estimator.specs import ModelFile, Tensor
-from estimator.tensors import weight_groups
+from estimator.tensors import typed_file
 
 # The names that llama-gguf-split gives (llama_split_path).
 _PART_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -30,9 +30,8 @@ def read_model_file(path: Path) -> ModelFile:
     metadata = headers[0].metadata
     found = _PART_NAME.fullmatch(path.name) if len(headers) > 1 else None
     model = model_from_facts(str(path), found["stem"] if found else path.stem, metadata, tensors)
-    groups = weight_groups(tensors, model.tied_embeddings)
     size = sum(header.size_bytes for header in headers)
-    return ModelFile(model, file_type_name(metadata.get("general.file_type")), groups, size)
+    return typed_file(model, file_type_name(metadata.get("general.file_type")), tensors, size)
 
 
 def _parts(given: Header, budget: Budget) -> tuple[Header, ...]:

@@ -13,7 +13,7 @@ from estimator.quants import file_type_name, quant_types_by_id
 from estimator.readers.gguf_facts import model_from_facts
 from estimator.readers.gguf_header import Array
 from estimator.specs import Model, ModelFile, Tensor
-from estimator.tensors import MIXTURES, model_file, weight_groups
+from estimator.tensors import MIXTURES, model_file, typed_file
 
 DEFAULT_HOST = "127.0.0.1:11434"
 _LIMIT_S = 3.0
@@ -42,7 +42,7 @@ def read_ollama(name: str, host: str = DEFAULT_HOST) -> ModelFile:
     quant = file_type_name(metadata.get("general.file_type"))
     if not tensors:
         return _laid_out(where, model, quant, metadata.get("general.parameter_count"))
-    return ModelFile(model, quant, weight_groups(tensors, model.tied_embeddings))
+    return typed_file(model, quant, tensors)
 
 
 def _laid_out(where: str, model: Model, quant: str, parameters: Any) -> ModelFile:

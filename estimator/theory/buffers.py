@@ -8,6 +8,7 @@ catalogue and a few hundred random shapes; tests/estimator/test_engine.py repeat
 from __future__ import annotations
 
 from estimator.specs import Model, Workload
+from estimator.theory.columns import larger, smaller
 from estimator.theory.kv_cache import cells_per_sequence, windowed_cells_per_sequence
 
 _FLOAT_BYTES = 4
@@ -21,10 +22,10 @@ def output_buffer_bytes(model: Model, work: Workload) -> int:
     return _FLOAT_BYTES * model.vocabulary * work.concurrency
 
 
-def compute_buffer_bytes(model: Model, work: Workload) -> int:
+def compute_buffer_bytes(model: Model, work: Workload, rows: int | None = None) -> int:
     """4·n·max(live·hidden + feed-forward, live·hidden + attention, 5·hidden + logits / n) + masks + indices, in bytes.
 
-    n             rows of a micro-batch: min(ubatch, context x sequences), rounded up to a multiple of sequences
+    n             `rows`, else those of a micro-batch (`micro_batch_rows`)
     live          5: token embeddings as input and as gathered, residual, norm, projection (see `_live_hidden`)
     feed-forward  3·ffn (up, gate, their product); of experts see `feed_forward_elements`
     attention     queries, and without flash attention cells·heads scores; see `attention_elements`
@@ -37,13 +38,13 @@ def compute_buffer_bytes(model: Model, work: Workload) -> int:
     the safe side: there the allocator fills holes. A quantised cache adds < 1 MiB (rotation matrices), left out.
     Source: dry runs.
     """
-    rows = micro_batch_rows(work)
+    rows = micro_batch_rows(work) if rows is None else rows
     feed_forward, attention = (live * model.hidden for live in _live_hidden(model))
-    widest = max(
-        rows * (feed_forward + feed_forward_elements(model)),
-        rows * (attention + attention_elements(model, work)),
-        rows * _LIVE_HIDDEN * model.hidden + work.concurrency * model.vocabulary,
+    layer = rows * larger(
+        feed_forward + feed_forward_elements(model),
+        attention + attention_elements(model, work),
     )
+    widest = larger(layer, rows * _LIVE_HIDDEN * model.hidden + work.concurrency * model.vocabulary)
     return _FLOAT_BYTES * widest + _mask_and_index_bytes(model, work, rows)
 
 
@@ -64,25 +65,44 @@ def feed_forward_elements(model: Model) -> int:
     return mixture if model.expert_layers == model.layers else max(dense, mixture)
 
 
-def device_compute_bytes(model: Model, work: Workload) -> int:
+def device_compute_bytes(model: Model, work: Workload, rows: int | None = None) -> int:
     """max(compute buffer, 4·n·(vocabulary + 2·hidden) + 4·n): what a GPU's buffer may take, in bytes.
 
     Engines before late 2026 plan the logits of all n rows of a micro-batch, which a large vocabulary makes the
     largest part. The larger of both, so that a "yes" holds for either. Of 68 buffers of dense models on GPUs in
     published logs 59 are at most this, all 53 of llama.cpp itself among them; of a fork's other nine six are up to
-    105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB.
+    105 MiB larger, which the half GiB set aside for the driver covers, and three (253 B and 32 B) up to 2.2 GiB,
+    one of which (32 B) is to 0.1 % the head that lay on the host and was copied (`split.streamed_bytes`).
     Latent attention (MLA) takes far more in such logs and is not described. Source: formula family 3 (O).
     """
-    rows = micro_batch_rows(work)
+    rows = micro_batch_rows(work) if rows is None else rows
     logits = _FLOAT_BYTES * rows * (model.vocabulary + 2 * model.hidden + 1)
-    return max(compute_buffer_bytes(model, work), logits)
+    return larger(compute_buffer_bytes(model, work, rows), logits)
+
+
+def pipeline_bytes(model: Model, work: Workload, rows: int | None = None) -> int:
+    """What several GPUs that have whole layers add to the compute buffer of each: 3 masks + 4 x 4·n·hidden, in bytes.
+
+    The engine keeps four copies of a micro-batch's inputs, so that one GPU can begin before the next has ended. 80 MiB
+    of Llama 3 8B at 8,192 cells without flash attention, as published logs of 2, 4 and 6 GPUs show. Source:
+    ggml-backend.cpp (GGML_SCHED_MAX_COPIES).
+    """
+    rows = micro_batch_rows(work) if rows is None else rows
+    return 3 * _mask_and_index_bytes(model, work, rows) + 4 * _FLOAT_BYTES * rows * model.hidden
 
 
 def micro_batch_rows(work: Workload) -> int:
     """min(ubatch, context x sequences), rounded up to a multiple of sequences. Source: llama-context.cpp."""
-    context = work.context_tokens or work.longest_tokens
-    rows = min(work.ubatch_tokens, context * work.concurrency)
+    rows = smaller(work.ubatch_tokens, work.room_tokens * work.concurrency)
     return -(-rows // work.concurrency) * work.concurrency
+
+
+def most_rows(work: Workload) -> int:
+    """min(ubatch, context x sequences) + sequences - 1: no less than a micro-batch's rows, however they are rounded.
+
+    Unlike these it never falls when a sequence more is asked for, so that bounds grow with concurrency.
+    """
+    return smaller(work.ubatch_tokens, work.room_tokens * work.concurrency) + work.concurrency - 1
 
 
 def attention_elements(model: Model, work: Workload) -> int:

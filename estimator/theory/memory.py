@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from estimator.specs import ModelFile, Workload
-from estimator.theory.buffers import compute_buffer_bytes, device_compute_bytes, output_buffer_bytes
+from estimator.specs import Model, ModelFile, Workload
+from estimator.theory.buffers import (
+    compute_buffer_bytes,
+    device_compute_bytes,
+    micro_batch_rows,
+    most_rows,
+    output_buffer_bytes,
+    pipeline_bytes,
+)
 from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.resident import candidate_bytes, reused_heap_bytes, scratch_bytes, touched_compute_bytes
-from estimator.theory.weights import host_weight_bytes, mapped_bytes, repacked_bytes
+from estimator.theory.split import (
+    device_share_bytes,
+    fullest_layers_bytes,
+    fullest_rows_bytes,
+    host_share_bytes,
+    shares_by_device,
+    streamed_bytes,
+)
+from estimator.theory.weights import mapped_bytes, repacked_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +126,38 @@ class DeviceNeed:
 
 
 def device_need(file: ModelFile, work: Workload, devices: int, shares_host_memory: bool) -> DeviceNeed:
-    """What `devices` GPUs hold, layers split among them; with unified memory the embedding table counts too.
+    """What `devices` GPUs hold of the layers that are theirs; with unified memory the embedding table counts too.
 
-    largest share = ceil((layers + 1) / devices) / (layers + 1) x (weights + KV cache) + compute + output: the head
-    counts as a layer, and as one of no more than the others' size, which one more layer makes up for.
+    largest share = weights and KV cache of the fullest (split.py) + compute + output, however rows are rounded; compute
+    has room for the largest layer of the host that is copied over for a long prompt.
     """
-    host = 0 if shares_host_memory else host_weight_bytes(file)
-    weights, cache = file.weight_bytes - host, kv_cache_bytes(file.model, work)
-    compute, output = device_compute_bytes(file.model, work), output_buffer_bytes(file.model, work)
-    layers = file.model.layers + 1
-    whole_layers = layers if devices == 1 else min(layers, -(-layers // devices) + 1)
-    largest = -(-(weights + cache) * whole_layers // layers) + compute + output
-    return DeviceNeed(weights, cache, compute * devices, output, host, largest)
+    host = 0 if shares_host_memory else host_share_bytes(file, work)[0]
+    weights, cache = device_share_bytes(file, work)
+    if shares_host_memory:
+        weights, cache = file.weight_bytes, kv_cache_bytes(file.model, work)
+    compute, most = (
+        device_buffer_bytes(file.model, work, devices, rows) + streamed_bytes(file, work)
+        for rows in (micro_batch_rows(work), most_rows(work))
+    )
+    output = output_buffer_bytes(file.model, work)
+    fullest = weights + cache if shares_host_memory else _fullest_bytes(file, work, devices)
+    return DeviceNeed(weights, cache, compute * devices, output, host, fullest + most + output)
+
+
+def device_buffer_bytes(model: Model, work: Workload, devices: int, rows: int) -> int:
+    """The compute buffer of each of `devices` for `rows` of a micro-batch, with its copies of inputs among several."""
+    return device_compute_bytes(model, work, rows) + (pipeline_bytes(model, work, rows) if devices > 1 else 0)
+
+
+def shares_of_devices(file: ModelFile, work: Workload, devices: int) -> tuple[int, ...]:
+    """What each of `devices` GPUs alike holds: its layers, or its part of every tensor, with buffers of its own."""
+    buffers = device_need(file, work, devices, shares_host_memory=False)
+    own = buffers.compute_bytes // devices + buffers.output_bytes
+    if work.split == "layer":
+        return tuple(share + own for share in shares_by_device(file, work, devices))
+    first = fullest_rows_bytes(file, work, devices)
+    return (first + own, *[first - buffers.kv_cache_bytes + own] * (devices - 1))
+
+
+def _fullest_bytes(file: ModelFile, work: Workload, devices: int) -> int:
+    return (fullest_rows_bytes if work.split == "tensor" else fullest_layers_bytes)(file, work, devices)

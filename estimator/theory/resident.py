@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from estimator.specs import Model, Workload
 from estimator.theory.buffers import compute_buffer_bytes, micro_batch_rows, output_buffer_bytes
+from estimator.theory.columns import larger
 from estimator.theory.kv_cache import kv_cache_bytes
 
 _FLOAT_BYTES = 4
@@ -27,7 +28,7 @@ def touched_compute_bytes(model: Model, work: Workload) -> int:
     Llama 3.2 1B, Qwen2.5 0.5B and Mistral 7B at 512 rows, within 0.3 MiB at 28.
     """
     row = _FLOAT_BYTES * micro_batch_rows(work) * model.hidden
-    logits = max(0, output_buffer_bytes(model, work) - row)
+    logits = larger(0, output_buffer_bytes(model, work) - row)
     return compute_buffer_bytes(model, work) - 2 * row + logits
 
 

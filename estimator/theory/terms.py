@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from estimator.specs import Model, ModelFile, Workload
+from estimator.theory.columns import larger, smaller
 from estimator.theory.weights import MATRIX_ROLES, flop_per_row, read_bytes
 
 TILE = 64
@@ -129,7 +130,7 @@ def attended_positions(batch_tokens: int, past_tokens: int, window_tokens: int |
     """Σ over i = 1 .. batch: min(past + i, window): positions that the batch's queries attend to, per head."""
     if window_tokens is None:
         return batch_tokens * past_tokens + batch_tokens * (batch_tokens + 1) // 2
-    growing = max(0, min(batch_tokens, window_tokens - past_tokens))
+    growing = larger(0, smaller(batch_tokens, window_tokens - past_tokens))
     return attended_positions(growing, past_tokens) + (batch_tokens - growing) * window_tokens
 
 

@@ -55,6 +55,11 @@ def kv_bytes(model: Model, sequence_tokens: int, batch: int = 1, bytes_per_eleme
     return 2 * model.layers * model.heads * model.key_length * sequence_tokens * batch * bytes_per_element
 
 
+def cache_bytes(model: Model, work: Workload, sequence_tokens: int) -> float:
+    """`kv_bytes` of all requests of `work` at so many tokens each, elements as wide as its KV type says."""
+    return kv_bytes(model, sequence_tokens, work.concurrency, model_bytes(1, precision_of(work.kv_type)))
+
+
 def total_bytes(weights_bytes: float, cache_bytes: float) -> float:
     """(model_bytes + kv_bytes) x 1.2, the flat 20 % safety margin."""
     return (weights_bytes + cache_bytes) * SAFETY_FACTOR
@@ -77,10 +82,11 @@ def prefill_latency_s(
 
 
 def token_latency_s(file: ModelFile, work: Workload, bandwidth_bytes_per_s: float, compute_flop_per_s: float) -> float:
-    """local_latency of one output token: 2 x parameters of FLOP, the bytes of model and KV cache."""
+    """local_latency of an output token of each request: 2 x parameters x batch of FLOP, bytes of model and cache."""
     weights_bytes = model_bytes(file.parameters, precision_of(file.quant))
-    accessed_bytes = weights_bytes + kv_bytes(file.model, work.longest_tokens)
-    return local_latency_s(2 * file.parameters, compute_flop_per_s, accessed_bytes, bandwidth_bytes_per_s)
+    accessed_bytes = weights_bytes + cache_bytes(file.model, work, work.longest_tokens)
+    flop = 2 * file.parameters * work.concurrency
+    return local_latency_s(flop, compute_flop_per_s, accessed_bytes, bandwidth_bytes_per_s)
 
 
 def api_latency_s(network_round_trip_s: float, server_processing_s: float) -> float:

@@ -112,3 +112,8 @@ def active_parameters(file: ModelFile) -> int:
 def head_flop_per_token(file: ModelFile) -> int:
     """2 x elements of the head, for one token whose logits are wanted."""
     return sum(2 * group.elements for group in file.groups if group.role == "head")
+
+
+def head_read_bytes(file: ModelFile) -> int:
+    """Bytes of the head, which a pass reads when logits of it are wanted."""
+    return sum(group.size_bytes for group in file.groups if group.role == "head")

@@ -48,7 +48,7 @@ def _has_text(data: bytes) -> bool:
     try:
         deltas = [choice.get("delta") or {} for choice in json.loads(data).get("choices") or ()]
         return any(delta.get(name) for delta in deltas for name in ("content", "reasoning_content", "reasoning"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError):
         # Said by the reader of the wire, with what was wrong.
         return False
 

@@ -19,7 +19,8 @@ from harness.backends.chat import Chat, Endpoint, endpoint
 from harness.backends.ollama_models import borrowed, context_tokens, server_url
 from harness.backends.openai import openai_client, require_there, stamped_client
 from harness.record import Usage
-from harness.wire.streams import Reader, ollama_stream, openai_stream
+from harness.wire.raw import first_line
+from harness.wire.streams import Reader, ollama_stream, openai_stream, shaped
 from harness.wire.tap import RequestFailed
 from harness.wire.transport import HTTPX, StampedTransport
 
@@ -58,19 +59,16 @@ class LangChainChat:
 
     async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """One answer, streamed. Raises RequestFailed."""
-        model = self._model(ask.output_tokens)
-        try:
-            stream: Any = model.astream(self._chat.text(ask))
-            async with aclosing(stream):
-                async for chunk in stream:
-                    if chunk.content or chunk.additional_kwargs.get("reasoning_content"):
-                        yield None
-                    usage = getattr(chunk, "usage_metadata", None)
-                    if usage:
+        async with aclosing(_streamed(self._model(ask.output_tokens), self._chat.text(ask))) as stream:
+            async for chunk in stream:
+                if chunk.content or chunk.additional_kwargs.get("reasoning_content"):
+                    yield None
+                usage = getattr(chunk, "usage_metadata", None)
+                if usage:
+                    with shaped():
                         cached = (usage.get("input_token_details") or {}).get("cache_read")
-                        yield Usage(usage["input_tokens"], usage["output_tokens"], cached)
-        except Exception as error:
-            raise RequestFailed(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
+                        claimed = Usage(usage["input_tokens"], usage["output_tokens"], cached)
+                    yield claimed
 
     def _model(self, output_tokens: int) -> BaseChatModel:
         if output_tokens not in self._models:
@@ -83,6 +81,20 @@ class LangChainChat:
                 settings["extra_body"] = {"max_tokens": output_tokens, **self._chat.extensions}
             self._models[output_tokens] = init_chat_model(self._chat.model, model_provider=self._provider, **settings)
         return self._models[output_tokens]
+
+
+async def _streamed(model: BaseChatModel, text: str) -> AsyncGenerator[Any, None]:
+    """The answer's pieces. Raises RequestFailed for what the provider's package raises: each has errors of its own."""
+    stream: Any = model.astream(text)
+    async with aclosing(stream):
+        while True:
+            try:
+                chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                raise RequestFailed(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
+            yield chunk
 
 
 @asynccontextmanager
@@ -153,7 +165,7 @@ def _require_built(server: LangChainChat, provider: str) -> None:
     try:
         server._model(16)
     except ImportError as error:
-        raise NotThere(f"langchain: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        first = str(error).splitlines()[0]
-        raise NotThere(f"langchain cannot build a chat model of {provider}: {first}") from error
+        raise NotThere(f"langchain: {first_line(str(error))}") from error
+    except Exception as error:  # each provider's package has errors of its own
+        said = f"{type(error).__name__} {first_line(str(error))}"
+        raise NotThere(f"langchain cannot build a chat model of {provider}: {said}") from error

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from itertools import islice
@@ -58,23 +58,26 @@ class LlamaServer:
 
     async def describe(self) -> Facts:
         """The opener's facts, completed by the server's `/props`. Raises RequestFailed."""
-        props = await self._wire.get_json("/props")
+        props, listed = await self._wire.get_json("/props"), await self._wire.get_json("/v1/models")
         known = self._known
-        _require_same_model(known.model, await self._wire.get_json("/v1/models"))
-        settings = props.get("default_generation_settings", {})
-        return replace(
-            known,
-            engine_version=known.engine_version or str(props.get("build_info", "unknown")),
-            slots=int(props.get("total_slots", 1)),
-            context_tokens=int(settings.get("n_ctx", 0)),
-            client=f"httpx {version('httpx')}",
-            exact=True,
-        )
+        with _answered("/v1/models"):
+            _require_same_model(known.model, listed)
+        with _answered("/props"):
+            settings = props.get("default_generation_settings", {})
+            return replace(
+                known,
+                engine_version=known.engine_version or str(props.get("build_info", "unknown")),
+                slots=int(props.get("total_slots", 1)),
+                context_tokens=int(settings.get("n_ctx", 0)),
+                client=f"httpx {version('httpx')}",
+                exact=True,
+            )
 
     async def vocabulary(self) -> tuple[int, ...]:
         """Distinct token ids of a text of short words, sorted. Raises RequestFailed."""
         answer = await self._wire.post_json("/tokenize", {"content": " ".join(islice(words(), _POOL_WORDS))})
-        ids = tuple(sorted({int(token) for token in answer["tokens"]}))
+        with _answered("/tokenize"):
+            ids = tuple(sorted({int(token) for token in answer["tokens"]}))
         if len(ids) < 10:
             raise RequestFailed(
                 f"/tokenize knows only {len(ids)} tokens of {_POOL_WORDS} words: not a usable tokenizer"
@@ -112,6 +115,17 @@ def _has_text(data: bytes) -> bool:
     except (ValueError, AttributeError):
         # Said by the reader of the wire, with what was wrong.
         return False
+
+
+@contextmanager
+def _answered(path: str) -> Iterator[None]:
+    """What is no answer of a llama.cpp server, where the block reads it, as RequestFailed."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RequestFailed(
+            f"{path} answered what llama.cpp does not ({error}): is that a llama.cpp server?"
+        ) from error
 
 
 def _require_same_model(facts: dict[str, Any], told: dict[str, Any]) -> None:

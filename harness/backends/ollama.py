@@ -17,7 +17,7 @@ from harness.backends.local import is_local, listening_pid
 from harness.backends.ollama_models import borrowed, context_tokens, given, named, same, server_url, unload
 from harness.backends.text import WordCount, word_pool
 from harness.record import Usage
-from harness.wire.streams import ollama_stream
+from harness.wire.streams import ollama_stream, shaped
 
 if TYPE_CHECKING:
     from ollama import AsyncClient
@@ -57,7 +57,7 @@ class OllamaServer:
         target = self._call.target
         return Facts(
             engine="ollama",
-            engine_version=str(version_answer.json().get("version", "unknown")),
+            engine_version=_version(version_answer.json()),
             options={
                 "num_ctx": self._context if self._says_context else "the model's own",
                 "temperature": 0,
@@ -81,7 +81,7 @@ class OllamaServer:
     async def generate(self, ask: Ask) -> AsyncGenerator[Usage | None, None]:
         """Greedy decoding of a raw prompt, streamed. Raises RequestFailed."""
         prompt = self._count.cut(ask)
-        with named(self._url):
+        with named(self._url), shaped():
             stream: Any = await self._client.generate(
                 model=self._model,
                 prompt=prompt,
@@ -139,6 +139,10 @@ def _place(url: str) -> tuple[str, int | None]:
 def _said_memory(entry: Any) -> dict[str, int]:
     """The server's own account of a loaded model: an estimate made before loading, not a measurement."""
     return {"said_bytes": int(entry.size or 0), "said_vram_bytes": int(entry.size_vram or 0)}
+
+
+def _version(told: Any) -> str:
+    return str(told.get("version", "unknown")) if isinstance(told, dict) else "unknown"
 
 
 def _plain(value: Any) -> bool:

@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
 
 from harness.backends import Call, NotThere
 from harness.errors import HarnessError
@@ -58,13 +61,33 @@ def context_tokens(plan: Plan) -> int:
 
 
 def server_url(given: str | None) -> str:
-    """The server's URL from an option, OLLAMA_HOST, or the default; `ollama serve` addresses like 0.0.0.0 are read."""
+    """The server's URL from an option, OLLAMA_HOST, or the default; `ollama serve` addresses like 0.0.0.0 are read.
+
+    Raises HarnessError for what is no address, and for one with a password or key, since addresses are stored.
+    """
     host = (given or os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
-    host = host if "://" in host else f"http://{host}"
-    scheme, _, rest = host.partition("://")
-    rest = rest.replace("0.0.0.0", "127.0.0.1")
-    name, _, port = rest.partition(":")
-    return f"{scheme}://{name or '127.0.0.1'}:{port or ('443' if scheme == 'https' else '11434')}"
+    scheme, _, rest = host.rpartition("://")
+    shown = rest.rpartition("@")[2].partition("?")[0]  # without what may be a password or key
+    place, slash, path = rest.partition("/")
+    # IPv6 may stand without brackets, where no port follows.
+    if place.count(":") > 1 and "[" not in place and "@" not in place:
+        rest = f"[{place}]{slash}{path}"
+    try:
+        parts = urlsplit(f"{scheme or 'http'}://{rest}")
+        port = parts.port if parts.port is not None else 443 if parts.scheme == "https" else 11434
+        name = parts.hostname or "127.0.0.1"
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+        url = parts._replace(netloc=f"{f'[{name}]' if ':' in name else name}:{port}").geturl()
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL) as error:
+        raise HarnessError(
+            f"{shown!r} is no address of an Ollama server ({error}): write OLLAMA_HOST or the URL like {DEFAULT_HOST}"
+        ) from error
+    if "@" in parts.netloc or parts.query:
+        raise HarnessError(f"the address of the Ollama server at {shown!r} must not hold a password: it is stored")
+    if parts.scheme not in ("http", "https"):
+        raise HarnessError(f"{shown!r} is no http address: write OLLAMA_HOST or the URL like {DEFAULT_HOST}")
+    return url
 
 
 async def _loaded_before(client: AsyncClient, url: str, model: str) -> float | None:
@@ -178,10 +201,10 @@ def _full(name: str) -> str:
 
 def _failures() -> tuple[type[Exception], ...]:
     """What the client library raises for a server that does not answer as it should."""
-    import httpx
     from ollama import RequestError, ResponseError
 
-    return httpx.HTTPError, ResponseError, RequestError, ConnectionError, ValueError
+    # TypeError: it takes any JSON for an object, ClientResponse(**[1]).
+    return httpx.HTTPError, httpx.InvalidURL, ResponseError, RequestError, ConnectionError, TypeError, ValueError
 
 
 class named:
@@ -199,4 +222,4 @@ class named:
         if isinstance(error, ResponseError):
             raise RequestFailed(f"{self._url}: HTTP {error.status_code}: {error.error}") from error
         if isinstance(error, _failures()):
-            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".strip()) from error
+            raise RequestFailed(f"{self._url}: {type(error).__name__} {error}".partition("\n")[0].strip()) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.backends import Ask, Call, Facts, NotThere, Opened
 from harness.backends.chat import Chat, Endpoint, endpoint
 from harness.record import Usage
-from harness.wire.streams import openai_stream, openai_usage
+from harness.wire.streams import openai_stream, openai_usage, shaped
 from harness.wire.tap import Clock, RequestFailed
 from harness.wire.transport import HTTPX2, StampedTransport
 
@@ -45,7 +45,7 @@ class OpenAIChat:
         """One chat completion, streamed with usage. Raises RequestFailed."""
         body = self._chat.body(ask)
         extensions = {name: body.pop(name) for name in self._chat.extensions}
-        with _said():
+        with _said(), shaped():
             created: Any = await self._client.chat.completions.create(**body, extra_body=extensions or None)
             async with created as stream:
                 async for event in stream:
@@ -91,8 +91,8 @@ async def require_there(backend: str, client: AsyncOpenAI, chat: Chat) -> None:
     from openai import NotFoundError
 
     try:
-        with _said():
-            listed = [entry.id async for entry in client.models.list()]
+        with _said(), shaped():
+            listed = [str(entry.id) async for entry in client.models.list()]
     except RequestFailed as error:
         # A server need not list its models.
         if isinstance(error.__cause__, NotFoundError):

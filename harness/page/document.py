@@ -36,6 +36,11 @@ def page(records: Sequence[Record], unreadable: Sequence[str], charting_library:
             *sections,
         ]
     )
+    return framed(title, body, charting_library)
+
+
+def framed(title: str, body: Html, charting_library: str) -> str:
+    """A whole document around `body`, whose charts stand in sections of the class "run"."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -78,7 +83,7 @@ def _section(number: int, record: Record, cells: Sequence[Row], is_open: bool) -
             run_facts(record),
             Html("<h3>Verdicts</h3>"),
             verdicts(record, cells, names),
-            *(_chart(f"run-{number}-{chart.name}", chart) for chart in charts),
+            *(chart_markup(f"run-{number}-{chart.name}", chart) for chart in charts),
             "" if charts else "Nothing was asked in this run: there is nothing to draw.",
             energy(cells),
             troubles(record),
@@ -92,7 +97,8 @@ def _section(number: int, record: Record, cells: Sequence[Row], is_open: bool) -
     )
 
 
-def _chart(identity: str, chart: Chart) -> Html:
+def chart_markup(identity: str, chart: Chart) -> Html:
+    """The place of a chart with its data; `identity` is its own in the document."""
     notes = sentences(chart.notes, "notes").markup
     return Html(
         f'<h3>{markup(chart.title)}</h3>\n<p class="caption">{markup(chart.caption)}</p>\n{notes}\n'

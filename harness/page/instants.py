@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.epochs import epochs
 from harness.metrics import NS
 from harness.record import Record
 
@@ -23,15 +24,10 @@ class Piece:
 
 
 class Axis:
-    """The time axis of a run. The clock of a machine starts anew when it boots; subjects tell by going back."""
+    """The time axis of a run, which may have been resumed after a reboot, by another clock."""
 
     def __init__(self, record: Record) -> None:
-        self._epochs: dict[str, int] = {}
-        epoch, latest_ns = 0, None
-        for subject in record.subjects:
-            epoch += latest_ns is not None and subject.started_ns < latest_ns
-            latest_ns = subject.started_ns
-            self._epochs[subject.subject_id] = epoch
+        self._epochs = epochs(record)
         self.pieces = tuple(_pieces(self._activity(record)))
 
     def _activity(self, record: Record) -> list[tuple[int, int, int]]:

@@ -9,7 +9,7 @@ from harness.metrics import known, median_interval
 from harness.page.markup import UNKNOWN, Content, Html, facts, joined, sentences, swatch, table
 from harness.page.names import Names, lane_name, lane_of
 from harness.record import Probes, Record, Request
-from harness.render import DRIFT_LIMIT, GIB, engine_line
+from harness.render import GIB, engine_line
 from harness.summary import Row, Spread, drifts, loaded, run_cost_usd
 
 _ERRORS = 20
@@ -112,7 +112,7 @@ def _spread(value: Spread | None, scale: float, digits: int) -> str:
         return UNKNOWN
     middle = f"{value.median * scale:.{digits}f}"
     if value.interval is None:
-        return f"{middle} (interval {UNKNOWN}: under 6)"
+        return f"{middle} (interval {UNKNOWN}: too few independent values)"
     low, high = value.interval
     return f"{middle} ({low * scale:.{digits}f} .. {high * scale:.{digits}f})"
 
@@ -121,7 +121,6 @@ def _drift_words(record: Record, rows: Iterable[Row]) -> list[str]:
     return [
         f"drift: {cell.label} took {abs(drift):.0%} {'longer' if drift > 0 else 'shorter'} in the run's second half"
         for cell, drift in drifts(record, rows)
-        if abs(drift) > DRIFT_LIMIT
     ]
 
 

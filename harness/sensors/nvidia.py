@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import pynvml
 
-from harness.samples import Gpu, GpuPower, GpuState
+from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, GpuPower, GpuState
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Gpus:
             except pynvml.NVMLError as error:
                 self._faults.append(f"GPU {device}: {error}")
         if not self._devices:
-            self.note = "; ".join(self._faults) or "the NVIDIA driver lists no GPU"
+            self.note = "; ".join(self._faults) or NO_GPU_LISTED
 
     @property
     def facts(self) -> tuple[Gpu, ...]:
@@ -91,7 +91,7 @@ class Gpus:
 
 def _why_none(error: Any) -> str:
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        return "no NVIDIA driver (libnvidia-ml was not found)"
+        return NO_GPU_DRIVER
     if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
         return "the NVIDIA driver is not loaded; load its kernel module"
     if error.value == pynvml.NVML_ERROR_NO_PERMISSION:

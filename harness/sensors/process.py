@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +30,8 @@ from harness.sensors.tree import ProcessTree
 # The idle baseline: a load leaves clocks and one-second averages high for a while, then so many seconds are kept.
 _SETTLE_S = 2.0
 _IDLE_S = 4.0
+# The run does not wait longer for a first sample, which took 0.6 s on two cores: a driver may hang.
+_FIRST_S = 20.0
 
 
 class ProcessSampler:
@@ -60,6 +64,7 @@ class ProcessSampler:
     def _take(self, told: Any) -> None:
         if isinstance(told, str):
             self._faults.append(told)
+            self._started.set()
         elif isinstance(told, dict):
             self._sources = _sources(told)
         else:
@@ -67,18 +72,23 @@ class ProcessSampler:
             self._fresh.append(_sample(fields))
             self._started.set()
 
-    async def first(self) -> None:
-        """Waits until the first sample is there, or none will come."""
-        await self._started.wait()
+    async def first(self, longest_s: float = _FIRST_S) -> None:
+        """Waits until the first sample is there, or a fault, which a silence of `longest_s` is too."""
+        try:
+            await asyncio.wait_for(self._started.wait(), longest_s)
+        except TimeoutError:
+            self._faults.append(
+                f"the sampling process told nothing within {longest_s:g} s; the run did not wait for it"
+            )
 
     async def idle(self, settle_s: float, idle_s: float) -> None:
         """Keeps the samples of `idle_s` seconds without a request as the idle baseline, where power is measured."""
-        if self._sources is None or not self._sources.any or idle_s <= 0:
+        if self._sources is None or not self._sources.any or idle_s <= 0 or not self._fresh:
             return
         await asyncio.sleep(settle_s)
-        begin_ns = self._fresh[-1].at_ns if self._fresh else 0
+        begin_ns = self._fresh[-1].at_ns
         await asyncio.sleep(idle_s)
-        if self._fresh and self._fresh[-1].at_ns > begin_ns:
+        if self._fresh[-1].at_ns > begin_ns:
             self._sources = replace(self._sources, idle_ns=(begin_ns, self._fresh[-1].at_ns))
 
     def take(self, subject_id: str) -> Samples:
@@ -112,12 +122,17 @@ def _sources(told: dict[str, Any]) -> PowerSources:
 
 @asynccontextmanager
 async def sampling(
-    pid: int | None, per_s: float, idle_s: float = _IDLE_S, program: str = "harness.sensors.process"
+    pid: int | None,
+    per_s: float,
+    idle_s: float = _IDLE_S,
+    program: str = "harness.sensors.process",
+    first_s: float = _FIRST_S,
 ) -> AsyncIterator[ProcessSampler]:
     """A sampler of the process `pid` and its children at `per_s` samples a second; none for None or 0.
 
     Where there is a power sensor, the block begins after the idle baseline: nothing may be asked of the process before.
-    `program` is the module that samples.
+    Where no sample comes, it begins with a fault on record, at the latest after `first_s`. `program` is the module that
+    samples.
     """
     sampler = ProcessSampler(pid)
     if pid is None or not per_s:
@@ -131,7 +146,7 @@ async def sampling(
     assert process.stdin is not None
     reader = asyncio.create_task(sampler.collect(process.stdout))
     try:
-        await sampler.first()
+        await sampler.first(first_s)
         await sampler.idle(_SETTLE_S, idle_s)
         yield sampler
     finally:
@@ -147,9 +162,10 @@ def print_samples(pid: int, per_s: float, meters: Meters, machine: Machine) -> N
     A process that ends is said in words; while it may not be read there are no samples, and it is tried again.
     """
     try:
-        tree = ProcessTree(pid)
+        tree = ProcessTree(pid, ours_from_s=_harness_born_s())
     except psutil.NoSuchProcess:
-        _print(f"process {pid} had ended before it could be sampled")
+        hidden = psutil.pid_exists(pid)
+        _print(f"process {pid} {'is hidden from this user' if hidden else 'had ended before it could be sampled'}")
         return
     _print(asdict(meters.sources))
     due = time.perf_counter()
@@ -170,6 +186,14 @@ def print_samples(pid: int, per_s: float, meters: Meters, machine: Machine) -> N
             _print([*sample, round(time.process_time() - started_s, 4)])
         due += 1 / per_s
         time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _harness_born_s() -> float:
+    """When the harness, which started this process, began; the end of time where it is gone."""
+    try:
+        return psutil.Process(os.getppid()).create_time()
+    except psutil.Error:
+        return math.inf
 
 
 def _print(told: Any) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -45,9 +45,7 @@ class Machine:
         cores = sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*"))
         self._clocks = [path for core in cores if (path := core / "cpufreq" / "scaling_cur_freq").exists()]
         self._clocks = self._clocks[:: max(1, len(self._clocks) // _MOST_CORES)]
-        counts = [core / "thermal_throttle" / "core_throttle_count" for core in cores]
-        counts += [core / "thermal_throttle" / "package_throttle_count" for core in cores]
-        self._throttles = [path for path in counts if path.exists()]
+        self._throttles = _throttle_counts(cores)
         self._stall, self._vmstat = root / "proc/pressure/memory", root / "proc/vmstat"
         self._there = {path for path in (self._stall, self._vmstat) if path.exists()}
         self._ticks = os.sysconf("SC_CLK_TCK") if linux else 100
@@ -140,3 +138,23 @@ class Machine:
     def _throttle_count(self) -> int | None:
         told = [int(data) for path in self._throttles if (data := self._text(path)) is not None]
         return sum(told) if told else None
+
+
+def _throttle_counts(cores: Sequence[Path]) -> list[Path]:
+    """One count for each core and each package: all logical CPUs of one count its events."""
+    found: dict[tuple[str, ...], Path] = {}
+    for cpu in cores:
+        package, die, core = (_topology(cpu, name) for name in ("physical_package_id", "die_id", "core_id"))
+        # Where the system does not tell cores apart each logical CPU stands for itself.
+        for key, name in (((package, die, core or cpu.name), "core"), ((package,), "package")):
+            path = cpu / "thermal_throttle" / f"{name}_throttle_count"
+            if key not in found and path.exists():
+                found[key] = path
+    return list(found.values())
+
+
+def _topology(cpu: Path, name: str) -> str:
+    try:
+        return (cpu / "topology" / name).read_text("ascii", "replace").strip()
+    except OSError:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -96,8 +97,16 @@ class LinuxSource(Source):
 class ProcessTree:
     """A process and its children, read at once. Children are looked up every two seconds, slow figures every second."""
 
-    def __init__(self, pid: int, source: Source | None = None, children: Callable[[], list[int]] | None = None) -> None:
+    def __init__(
+        self,
+        pid: int,
+        source: Source | None = None,
+        children: Callable[[], list[int]] | None = None,
+        ours_from_s: float = math.inf,
+    ) -> None:
+        """`ours_from_s` is when the run began, in seconds since 1970: processes born later are its own."""
         self._root = psutil.Process(pid)
+        self._old_peak_bytes = 0 if self._born_s() >= ours_from_s else None
         self._source = source or (LinuxSource() if sys.platform == "linux" else Source())
         self._children = children or (lambda: [child.pid for child in self._root.children(recursive=True)])
         self._processes = [self._root]
@@ -199,7 +208,7 @@ class ProcessTree:
             resident,
             file,
             anonymous,
-            _sum(entry.peak_bytes for entry in standing),
+            self._peak_bytes(len(read)),
             round(self._used[0], 4),
             swap_bytes=_sum(entry.swap_bytes for entry in standing),
             unevictable_bytes=None if anonymous is None or pinned is None else min(resident, anonymous + pinned),
@@ -207,6 +216,25 @@ class ProcessTree:
             minor_faults=round(self._used[1]) if counted else None,
             major_faults=round(self._used[2]) if counted else None,
         )
+
+    def _peak_bytes(self, processes: int) -> int | None:
+        """The kernel's high-water mark, where it is of this run: of a process born in it, or one that rose meanwhile.
+
+        Several processes reach theirs at different times, so that their sum was never resident: None.
+        """
+        root = self._standing.get(self._root.pid)
+        if processes != 1 or root is None or root.peak_bytes is None:
+            return None
+        if self._old_peak_bytes is None:
+            self._old_peak_bytes = root.peak_bytes
+        return root.peak_bytes if root.peak_bytes > self._old_peak_bytes else None
+
+    def _born_s(self) -> float:
+        """When the root process began; the beginning of time where that may not be read."""
+        try:
+            return self._root.create_time()
+        except psutil.Error:
+            return 0.0
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

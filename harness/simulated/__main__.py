@@ -27,12 +27,14 @@ from harness.simulated.serving import serving
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m harness.simulated", description=__doc__)
-    parser.add_argument("--law", default="{}", help="JSON of harness.simulated.law.Law")
-    parser.add_argument("--faults", default="{}", help="JSON of harness.simulated.law.Faults")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--slots", type=int, default=1, help="requests at once")
-    parser.add_argument("--context", type=int, default=CONTEXT_TOKENS, help="tokens that each slot holds")
-    parser.add_argument("--models", default=",".join(DEFAULT_MODELS), help="installed models, with commas between")
+    parser.add_argument("--law", default="{}", help="JSON of harness.simulated.law.Law (%(default)s: its own defaults)")
+    parser.add_argument("--faults", default="{}", help="JSON of harness.simulated.law.Faults (%(default)s: none)")
+    parser.add_argument("--port", type=int, default=0, help="%(default)s: any free one")
+    parser.add_argument("--slots", type=int, default=1, help="requests at once (%(default)s)")
+    parser.add_argument("--context", type=int, default=CONTEXT_TOKENS, help="tokens that each slot holds (%(default)s)")
+    parser.add_argument(
+        "--models", default=",".join(DEFAULT_MODELS), help="installed models, with commas between (%(default)s)"
+    )
     parser.add_argument("--load-on-request", action="store_true", help="load a model when it is asked for, as Ollama")
     parser.add_argument("--requests-per-minute", type=int, help="refuse what goes beyond, with status 429")
     parser.add_argument("--log", type=Path, help="write a JSON line per finished request for a completion there")

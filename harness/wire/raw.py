@@ -57,7 +57,7 @@ class Wire:
 
 
 class named_failures:
-    """Network errors of a block as RequestFailed, with `where` it was."""
+    """Network errors of a block, and addresses that are none, as RequestFailed, with `where` it was."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -66,6 +66,8 @@ class named_failures:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, httpx.InvalidURL):
+            raise RequestFailed(f"{self._where} is no URL: {error}") from error
         if isinstance(error, httpx.TransportError):
             raise RequestFailed(f"{self._where}: {type(error).__name__} {error}".strip()) from error
         if isinstance(error, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,14 +54,12 @@ def told(tap: Tap, reader: Reader) -> Told:
         found.error = f"HTTP {tap.status}: {error_text(tap.body)}"
         return found
     try:
-        for at_ns, line in _lines(tap.pieces):
-            if (event := _event(line)) is not None:
-                reader(found, at_ns, event)
+        with shaped():
+            for at_ns, line in _lines(tap.pieces):
+                if (event := _event(line)) is not None:
+                    reader(found, at_ns, event)
     except RequestFailed as failure:
         found.error = str(failure)
-        return found
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
-        found.error = f"an event of the stream has another shape than its protocol says ({type(error).__name__})"
         return found
     if not found.complete:
         found.error = (
@@ -69,6 +68,15 @@ def told(tap: Tap, reader: Reader) -> Told:
             else "no answer came"
         )
     return found
+
+
+@contextmanager
+def shaped() -> Iterator[None]:
+    """Where the block reads JSON of another shape than a protocol's, ourselves or a client library: RequestFailed."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise RequestFailed(f"the answer has another shape than its protocol says ({type(error).__name__})") from error
 
 
 def error_text(body: bytes) -> str:

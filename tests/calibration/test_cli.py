@@ -17,6 +17,7 @@ from estimator.coefficients import read_coefficients
 from harness.journal import read_record
 from harness.record import Probes
 from tests.calibration.making import MODELS, PRICES, planted_run
+from tests.calibration.test_odd_records import rewritten
 
 
 def test_journals_become_coefficients_with_their_origin(tmp_path: Path) -> None:
@@ -47,6 +48,25 @@ def test_one_model_borrows_the_priors_interval_and_says_so(tmp_path: Path) -> No
     assert alone.held_out["decode"].relative_interval_90 is not None
     unaided = fit([tmp_path / "run"], prior=None).coefficients
     assert unaided.held_out["decode"].relative_interval_90 is None
+
+
+def test_the_priors_interval_is_widened_to_hold_what_was_predicted_too_fast_here(tmp_path: Path) -> None:
+    """One cell that takes twice as long as the fit without it says: measured / predicted - 1 is 1, the error a half."""
+    prior = fit([planted_run(tmp_path / "reference")], prior=None).coefficients
+    record = read_record(planted_run(tmp_path / "run", models=MODELS[:1]))
+    odd = record.requests[0].cell
+    slow = tuple(
+        replace(r, chunks=tuple(c._replace(wire_ns=2 * c.wire_ns) for c in r.chunks), ended_ns=2 * r.ended_ns)
+        if r.cell == odd else r for r in record.requests
+    )  # fmt: skip
+    rewritten(tmp_path / "slow", replace(record, requests=slow))
+    fitted = fit([tmp_path / "slow"], prior)
+    for phase, residuals in fitted.residuals.items():
+        interval = fitted.coefficients.held_out[phase].relative_interval_90
+        assert interval is not None
+        beside = [r.measured / r.predicted - 1 for r in residuals]
+        assert max(beside) > 0.5
+        assert interval[0] <= min(beside) <= max(beside) <= interval[1]
 
 
 def test_two_runs_of_the_same_cells_are_pooled(tmp_path: Path) -> None:
@@ -134,6 +154,12 @@ def test_what_cannot_be_fitted_is_one_clear_line(
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("fit", "nowhere", "--debug"), ("--debug", "fit", "nowhere")])
+def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert "Traceback" in run("calibration", *words, cwd=tmp_path).stderr
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from estimator.answer import Quantity
 from estimator.coefficients import (
     Coefficients,
     FittedEngine,
@@ -14,6 +15,7 @@ from estimator.coefficients import (
     ValidRange,
     speed_coefficient,
 )
+from estimator.costs.serving import Serving
 from estimator.specs import Hardware, Model, ModelFile, WeightGroup, Workload
 
 # Attention of one position in one layer: 4 heads x 2 x (64 + 64) = 1024 FLOP; KV 2 heads x 128 x 2 bytes = 512 bytes.
@@ -77,3 +79,9 @@ def coefficients(**changes: object) -> Coefficients:
         valid=ValidRange(("Q4_K", "Q6_K"), (1e6, 1e9), (0, 2048), (64, 1024)),
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def serving_of(machine_s: float, low: float | None = None, high: float | None = None) -> Serving:
+    """A machine that a request occupies for so long."""
+    time = Quantity(machine_s, low, high, basis="theory" if low is None else "calibrated")
+    return Serving(1, 1, 1, time, time, time, "yes", "", ())

@@ -11,6 +11,7 @@ from estimator.clouds import Instance, find_instance, instances, instances_about
 from estimator.errors import UnknownName
 from estimator.hardware import find_part
 from estimator.nearest import squeezed
+from estimator.question import host_of
 
 TEXTBOOK = tomllib.loads((Path(estimator.__file__).parent / "data/textbook.toml").read_text("utf-8"))
 
@@ -34,6 +35,12 @@ def test_a_price_has_its_region_date_and_source_and_an_unknown_one_has_nothing(i
         assert None not in facts
         assert 0.1 <= instance.usd_per_hour / instance.gpus <= 15
         assert (instance.price_date or "")[:4] in {"2025", "2026"}
+
+
+def test_seven_eighths_of_an_instances_memory_count_as_free() -> None:
+    # g5.xlarge: 16 GiB.
+    host = host_of(find_instance("g5.xlarge"), 50e9)
+    assert (host.memory_free_bytes, host.bandwidth_bytes_per_s) == (14 * 2**30, 50e9)
 
 
 def test_no_name_means_two_instances() -> None:

@@ -74,6 +74,8 @@ def _plain() -> dict[str, Any]:
         ({"format": 1}, f"format 1, older than {FORMAT}: fit again"),
         ({"speed": []}, r"speed must be dict"),
         ({"speed": {"step": {"shown": ""}}}, "lacks the field 'seconds_per_unit'"),
+        ({"speed": {"step": {"shown": "", "seconds_per_unit": -1e-9}}}, r"speed\.step holds no possible time"),
+        ({"fitted_at": float("nan")}, "is not JSON .NaN is no number"),
         ({"extra": 1}, "unknown field 'extra'"),
         ({"valid": None}, "valid must be an object"),
     ],
@@ -85,7 +87,20 @@ def test_a_file_of_another_shape_is_refused_by_name(changed: dict[str, Any], mes
         read_coefficients(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff"])
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), -1e-9])
+def test_a_price_or_a_time_that_cannot_be_is_refused_by_name(price: float, tmp_path: Path) -> None:
+    path, plain = tmp_path / "c.json", _plain()
+    speed = {"step": {"seconds_per_unit": price, "shown": ""}}
+    path.write_text(json.dumps(plain | {"speed": speed}), "utf-8")
+    with pytest.raises(UnreadableFile, match=r"speed\.step holds no possible time|is no number"):
+        read_coefficients(path)
+    cell = {"seconds": min(price, 0.0), "relative_error": None, "requests": 1, "runs": 1}
+    path.write_text(json.dumps(plain | {"evidence": {"cells": {"decode of a": cell}}}), "utf-8")
+    with pytest.raises(UnreadableFile, match=r"cells\.decode of a holds no possible time|is no number"):
+        read_coefficients(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\xff", "[" * 200_000])
 def test_a_file_that_is_no_json_object_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(text, "latin-1")

@@ -115,11 +115,14 @@ def test_the_catalogues_go_to_json(tmp_path: Path) -> None:
     assert (row["usd_per_hour"], row["part"]) == (3.06, "NVIDIA Tesla V100 SXM2 16GB")
 
 
-def test_hardware_of_the_catalogue_is_predicted_by_its_name_without_coefficients(tmp_path: Path) -> None:
+def test_hardware_of_the_catalogue_is_predicted_by_its_name_with_the_reference_and_no_coefficients(
+    tmp_path: Path,
+) -> None:
     write_coefficients(tmp_path / "results" / "coefficients.json", coefficients())
     answer = json.loads(run(tmp_path, "predict", "--hardware", "rtx-4090", "--json").stdout)
     assert answer["hardware"]["name"] == "NVIDIA GeForce RTX 4090"
-    assert (answer["calibration"], answer["speed"]["time_per_token_s"]["basis"]) == (None, "theory")
+    assert answer["speed"]["time_per_token_s"]["basis"] == "reference"
+    assert answer["calibration"].startswith("the reference fit to published llama.cpp speeds of 45 machines with CUDA")
     assert answer["cost"] == {}
 
 
@@ -175,6 +178,16 @@ def test_help_is_shown_where_it_is_asked_for_or_nothing_is(arguments: tuple[str,
         ("predict --memory 64GiB", 2, "--memory goes with --hardware"),
         ("predict --instance g5.xlarge --utilisation 2", 2, "above 0 and at most 1"),
         ("predict --utilisation 0.5", 2, "state one with --instance or --usd-per-hour"),
+        ("predict --usd-per-hour nan", 2, "must be at least 0"),
+        ("predict --usd-per-hour inf", 2, "must be at least 0"),
+        ("predict --watts nan --usd-per-kwh 0.3", 2, "must be at least 0"),
+        ("predict --usd-per-hour 1 --utilisation 1e-320", 2, "a millionth at least"),
+        ("predict --bandwidth 1e400GB/s", 2, "cannot read the rate '1e400GB/s'"),
+        ("predict --bandwidth 1e-320", 2, "cannot read the rate '1e-320'"),
+        ("predict --compute 1e308TFLOP/s", 2, "cannot read the rate '1e308TFLOP/s'"),
+        ("predict --prompt-tokens 1000000000000 --hardware T4", 2, "at most 100,000,000"),
+        (f"predict --depth 1{'0' * 40}", 2, "at most 100,000,000"),
+        ("predict --concurrency 100000000000000000", 2, "and 65,536 can be asked for"),
         ("predict --colour blue", 2, "unrecognized arguments: --colour blue"),
         ("foretell", 2, "invalid choice: 'foretell'"),
     ],

@@ -1,6 +1,7 @@
 """Model facts as JSON and back."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from estimator.tensors import MIXTURES, model_file
 @given(st.sampled_from(models()), st.sampled_from(sorted(MIXTURES)))
 def test_facts_come_back_from_json_as_they_went(model: Model, mixture: str) -> None:
     file = model_file(model, mixture)
-    assert model_file_from_facts(json.loads(json.dumps(model_file_facts(file)))) == file
+    assert model_file_from_facts(json.loads(json.dumps(model_file_facts(file)))) == replace(file, layer_bytes=())
 
 
 def _facts() -> dict[str, Any]:

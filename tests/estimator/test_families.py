@@ -1,5 +1,6 @@
 """Experts, latent attention and windows of every period against numbers computed by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from estimator.tensors import model_file, model_tensors
 from estimator.theory.buffers import compute_buffer_bytes
 from estimator.theory.kv_cache import kv_bytes_per_cell, kv_cache_bytes, windowed_cells_per_sequence
 from estimator.theory.resident import scratch_bytes
-from estimator.theory.roofline import attended_cells, attention_flop, decode_bytes, decode_flop, prefill_flop
+from estimator.theory.roofline import attended_cells, attention_flop, decode_bytes, decode_flop, prefill_time_s
 from estimator.theory.terms import attention_tiles, chunked_positions, decode_terms, step_terms, windowed_layers
 from estimator.theory.weights import (
     active_parameters,
@@ -63,7 +64,8 @@ def test_decode_of_a_mixture_reads_more_experts_with_more_sequences() -> None:
     assert decode_bytes(SPARSE, one, 11) == decode_bytes(FILE, one, 11) + 450_000 * 2 / 8
     assert decode_bytes(SPARSE, three, 11) == decode_bytes(FILE, three, 11) + 450_000 * 4.625 / 8
     assert decode_flop(SPARSE, three, 11) == decode_flop(FILE, three, 11) + 3 * 400_000
-    assert prefill_flop(SPARSE, one) == prefill_flop(FILE, one) + 10 * 400_000
+    sparse_flop, dense_flop = (prefill_time_s(file, one, math.inf, 1.0) for file in (SPARSE, FILE))
+    assert sparse_flop == dense_flop + 10 * 400_000
 
 
 def test_the_terms_of_a_pass_count_the_share_of_experts_that_a_token_uses() -> None:

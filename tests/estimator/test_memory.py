@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from estimator.catalog import find_model, models
 from estimator.errors import UnknownName
-from estimator.fit import fit_verdict
 from estimator.specs import Model, Workload
 from estimator.tensors import MIXTURES, model_file
 from estimator.theory.buffers import compute_buffer_bytes, output_buffer_bytes
@@ -22,6 +21,7 @@ from estimator.theory.weights import (
     matrix_flop_per_token,
     repacked_bytes,
 )
+from estimator.verdict import fit_verdict
 from tests.estimator.examples import FILE, MODEL
 
 MIB = 2**20

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from estimator import predict
 from estimator.catalog import models
-from estimator.coefficients import Coefficients, FittedMachine, HeldOut
+from estimator.coefficients import Coefficients, FittedMachine, HeldOut, speed_coefficient
 from estimator.errors import EstimatorError
 from estimator.plain import to_plain
 from estimator.prices import Prices
@@ -88,7 +88,9 @@ def test_memory_is_the_buffers_plus_what_calibration_found_beyond_them() -> None
     assert total.value == anonymous.value + FILE.weight_bytes + 10e6
     assert anonymous.high == pytest.approx(1.05 * anonymous.value)
     assert total.high == pytest.approx(1.05 * total.value)
-    assert answer.fit.anonymous_bytes == round(1.05 * anonymous.value)
+    # The verdict stands on what is planned, with a row of activations and 64 MiB for what its allocator leaves free.
+    planned = anonymous.value - (memory["compute_bytes"].value or 0) + (memory["compute_bytes"].theory or 0)
+    assert answer.fit.anonymous_bytes == planned + 4 * 512 * MODEL.hidden + 64 * 2**20 > 1.05 * anonymous.value
 
 
 def test_without_coefficients_the_answer_is_theory_and_says_so() -> None:
@@ -166,6 +168,14 @@ def test_a_large_batch_is_bound_by_its_products() -> None:
     assert answer.speed["time_per_token_s"].value == pytest.approx(step)
 
 
+def test_rows_of_a_batch_after_blocks_of_16_have_the_price_of_the_rest() -> None:
+    rest = {f"matmul_rest.{kind}": speed_coefficient(f"matmul_rest.{kind}", 1e-10) for kind in ("Q4_K", "Q6_K")}
+    fitted = coefficients(speed=coefficients().speed | rest)
+    step = predict(FILE, replace(WORK, concurrency=37), HARDWARE, fitted).speed["time_per_token_s"].value
+    products = 2 * 1_000_000 * (32 * 1e-11 + 5 * 1e-10) + 2 * 356_000 * (32 * 2e-11 + 5 * 1e-10)
+    assert step == pytest.approx(products + 37 * ATTENTION_S + 2 * 1e-5 + 1e-4)
+
+
 def test_costs_follow_from_stated_prices() -> None:
     answer = predict(FILE, WORK, HARDWARE, coefficients(), prices=Prices(3.6, 100.0, 0.36))
     busy_s = PREFILL_S + 128 * STEP_S
@@ -184,10 +194,20 @@ def test_prices_that_make_no_sense_are_refused(prices: Prices) -> None:
 def test_the_textbook_answers_with_its_own_formulas_and_a_warning() -> None:
     answer = predict(replace(FILE, quant="Q4_0"), WORK, HARDWARE, coefficients(), formulas="textbook")
     assert answer.memory["weights_bytes"].value == 5e6
-    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 768 * 2
-    assert answer.memory["total_bytes"].value == pytest.approx(1.2 * (5e6 + 2 * 2 * 4 * 64 * 768 * 2))
+    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 641 * 2
+    assert answer.memory["total_bytes"].value == pytest.approx(1.2 * (5e6 + 2 * 2 * 4 * 64 * 641 * 2))
     assert answer.speed["ttft_s"].value == pytest.approx(2 * 1e7 * 512 / 100e9 + 5e6 / 10e9)
     assert answer.warnings[0].startswith("textbook formulas")
+
+
+def test_the_textbook_multiplies_the_cache_and_the_work_with_the_batch_and_knows_other_caches() -> None:
+    work = replace(WORK, concurrency=8, context_tokens=1000, kv_type="Q8_0")
+    answer = predict(replace(FILE, quant="Q4_0"), work, HARDWARE, formulas="textbook")
+    assert answer.memory["kv_cache_bytes"].value == 2 * 2 * 4 * 64 * 1000 * 8 * 1
+    accessed = 5e6 + 2 * 2 * 4 * 64 * 641 * 8 * 1
+    step = 2 * 1e7 * 8 / 100e9 + accessed / 10e9
+    assert answer.speed["time_per_token_s"].value == pytest.approx(step)
+    assert answer.speed["throughput_tokens_per_s"].value == pytest.approx(8 / step)
 
 
 @pytest.mark.parametrize(

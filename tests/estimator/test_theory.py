@@ -1,5 +1,6 @@
 """Roofline, textbook and costs against numbers computed by hand or quoted."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,6 @@ from estimator.theory.roofline import (
     attention_flop,
     decode_bytes,
     decode_flop,
-    prefill_flop,
     prefill_time_s,
     time_per_token_s,
 )
@@ -29,7 +29,8 @@ GB = 1e9
 def test_prefill_flop_is_two_per_weight_and_token_plus_the_head_once_plus_attention() -> None:
     # Attention: 2 layers x 4 heads x 256 FLOP x (10 x 20 + 10 x 11 / 2) positions.
     work = Workload(prompt_tokens=10, output_tokens=1, depth_tokens=20)
-    assert prefill_flop(FILE, work) == 2_200_000 * 10 + 512_000 + 2 * 4 * 256 * (200 + 55)
+    flop = 2_200_000 * 10 + 512_000 + 2 * 4 * 256 * (200 + 55)
+    assert prefill_time_s(FILE, work, math.inf, 1.0) == flop
 
 
 def test_attention_flop_is_the_textbook_term_without_windows() -> None:
@@ -44,8 +45,8 @@ def test_a_windowed_layer_attends_within_its_window() -> None:
 
 def test_prefill_takes_the_larger_bound_of_each_micro_batch() -> None:
     work = Workload(prompt_tokens=600, output_tokens=1)
-    whole = prefill_flop(FILE, work)
-    assert prefill_time_s(FILE, work, 1e30, 1e9) == pytest.approx(whole / 1e9)
+    flop = 2_200_000 * 600 + 512_000 + 2 * 4 * 256 * (600 * 601 // 2)
+    assert prefill_time_s(FILE, work, 1e30, 1e9) == pytest.approx(flop / 1e9)
     # Bytes: matrices twice, head once, KV of 512 and of 600 positions (2 layers x 512 bytes each).
     read = 2 * (562_500 + 82_031) + 210_000 + (512 + 600) * 2 * 512
     assert prefill_time_s(FILE, work, 1e9, 1e30) == pytest.approx(read / 1e9)

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from estimator.price_list import Price
 from harness.journal import Journal, Scribe, read_record
 from harness.opening import lanes
 from harness.plan import Plan
-from harness.purse import Price, Purse
+from harness.purse import Purse
 from harness.record import (
     Cell,
     Chunk,

@@ -68,7 +68,7 @@ def test_a_url_that_holds_a_secret_is_refused_without_repeating_it(url: str) -> 
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://host:99999", "http://host:port"])
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://host:99999", "http://host:port", "http://\x01host"])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(HarnessError, match="is no URL: write http"):
         door(url)

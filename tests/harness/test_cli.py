@@ -85,6 +85,18 @@ def test_an_interrupted_run_says_how_to_go_on_and_resuming_completes_it(tmp_path
     assert read_record(folder).ends[-1].reason == "done"
 
 
+def test_two_runs_that_begin_in_one_second_have_a_journal_each(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness", "run", "--backend", "simulated", "--law", LAW, "--repeats", "1",
+               "--prompt-tokens", "16", "--output-tokens", "4", "--results", "out"]  # fmt: skip
+    running = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "12"]
+    for each in running:
+        each.communicate(timeout=60)
+        assert each.returncode == 0
+    folders = sorted((tmp_path / "out").iterdir())
+    assert [read_record(folder).header.run_id for folder in folders] == [folder.name for folder in folders]
+    assert [len(read_record(folder).ends) for folder in folders] == [1, 1]
+
+
 def test_compare_prints_a_verdict_for_each_cell_and_refuses_another_engine_build_with_status_10(tmp_path: Path) -> None:
     for name, seed, slower in (("a", 1, 1.0), ("b", 2, 1.2)):
         record = run(Noise(), seed, slower)
@@ -151,13 +163,22 @@ def test_results_that_are_not_there_or_empty_or_newer_are_refused(tmp_path: Path
     refused("show", ".", cwd=tmp_path, status=7, said="update this program")
 
 
+@pytest.mark.parametrize("command", [("show",), ("compare",), ("report", "--html", "page.html"), ("run", "--resume")])
+def test_a_name_that_no_file_can_have_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
+    refused(*command, "a" * 300, cwd=tmp_path, status=7, said="File name too long")
+
+
 def test_a_law_that_is_none_is_refused_with_the_simulated_engines_words(tmp_path: Path) -> None:
     refused("run", "--backend", "simulated", "--law", '{"speed": 9}', cwd=tmp_path, status=6, said="speed")
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
-    done = harness("run", "--model", "mistal:7b", "--debug", cwd=tmp_path)
-    assert "Traceback" in done.stderr
+    for words in (
+        ("run", "--model", "mistal:7b", "--debug"),
+        ("show", "nowhere", "--debug"),
+        ("--debug", "show", "no"),
+    ):
+        assert "Traceback" in harness(*words, cwd=tmp_path).stderr
 
 
 def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
@@ -167,6 +188,20 @@ def test_failed_requests_are_shown_with_their_errors(tmp_path: Path) -> None:
     done = harness("show", "run", "--errors", cwd=tmp_path)
     assert "FAILED" in done.stdout
     assert "HTTP 500: out of memory" in done.stdout
+
+
+def test_a_folder_of_runs_is_shown_as_one_json_array_and_a_run_of_it_as_an_object(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with Journal(tmp_path / "runs" / name) as journal:
+            journal.append(header(), request([100, 110]))
+    (tmp_path / "runs" / "0").mkdir()
+    (tmp_path / "runs" / "0" / JOURNAL).write_text("nonsense\n")
+    done = harness("show", "runs", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 2
+    assert "not read: runs/0/journal.jsonl line 1 is not a journal line" in done.stderr
+    assert json.loads(harness("show", "runs/a", "--json", cwd=tmp_path).stdout)["cells"]
+    assert harness("show", "runs", cwd=tmp_path).stdout.count("Test CPU") == 2
 
 
 def test_doctor_as_json_has_the_machine_and_the_probes_of_a_runs_header_and_says_what_is_unknown(

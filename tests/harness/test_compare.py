@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from harness.compare import Comparison, Difference, Side, compare
 from harness.differences import as_json, show_comparison
-from harness.drift import Drift, drift
 from harness.errors import HarnessError, NotComparable
 from harness.journal import Journal
-from harness.ratios import paired, unpaired
-from harness.record import Record
+from harness.record import Machine, Record, Samples
+from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, PowerSources
 from harness.sides import comparisons
-from tests.harness.alike import Noise, interleaved, queue, run
+from tests.harness.alike import Noise, cells, interleaved, queue, run
 
 QUIET = Noise()
 DRIFTING = Noise(drift=0.02)
@@ -117,6 +116,47 @@ def test_another_machine_is_refused_and_another_option_is_named() -> None:
         compare(*sides(a, other))
 
 
+def test_a_machine_with_a_gpu_and_one_without_are_not_the_same_and_one_that_does_not_tell_is_not_held_against() -> None:
+    a, b = run(QUIET, 1, repeats=4), run(QUIET, 2, repeats=4)
+    gpu = Gpu(0, "Fake H200", "580.65.06", 2**37, False, "instant", True)
+
+    def sampled(record: Record, *gpus: Gpu) -> Record:
+        return replace(record, samples=(Samples("0.0", (), 0.0, PowerSources(gpus, "" if gpus else NO_GPU_DRIVER)),))
+
+    with pytest.raises(NotComparable, match=r"GPUs: Fake H200 \| none"):
+        compare(*sides(sampled(a, gpu), sampled(b)))
+    with pytest.raises(NotComparable, match=r"GPUs: Fake H200 \| Fake H200, Fake H200"):
+        compare(*sides(sampled(a, gpu), sampled(b, gpu, gpu)))
+    assert compare(*sides(sampled(a, gpu), b)).barring == ()
+    assert compare(*sides(sampled(a, gpu), sampled(b, gpu))).barring == ()
+
+
+def machine(record: Record, **told: object) -> Record:
+    return replace(record, header=replace(record.header, machine=Machine(**told)))  # type: ignore[arg-type]
+
+
+def test_other_flags_or_gpus_of_the_machine_bar_a_comparison_and_governor_driver_and_hypervisor_are_noted() -> None:
+    a, b = run(QUIET, 1, repeats=4), run(QUIET, 2, repeats=4)
+    gpu = Gpu(0, "Fake H200", "580.65.06", 2**37, False, "instant", True)
+    with pytest.raises(NotComparable, match=r"CPU flags: avx2 avx512f \| avx2"):
+        compare(*sides(machine(a, flags=("avx2", "avx512f")), machine(b, flags=("avx2",))))
+    with pytest.raises(NotComparable, match=r"GPUs: Fake H200 \| none"):
+        compare(*sides(machine(a, gpus=(gpu,)), machine(b, gpu_note=NO_GPU_LISTED)))
+    assert compare(*sides(machine(a, flags=("avx2",), gpus=(gpu,)), b)).barring == (), "an old run does not tell"
+    refused = machine(b, gpu_note="no permission to ask the NVIDIA driver")
+    assert compare(*sides(machine(a, gpus=(gpu,)), refused)).barring == (), "whoever may not ask does not know"
+    later = replace(gpu, driver="590.10")
+    noted = compare(
+        *sides(
+            machine(a, governor="performance", virtualisation="none", gpus=(gpu,)),
+            machine(b, governor="powersave", virtualisation="QEMU", gpus=(later,)),
+        )
+    ).noted
+    assert "CPU governor: performance | powersave" in noted
+    assert "virtualisation: none | QEMU" in noted
+    assert "GPU driver: 580.65.06 | 590.10" in noted
+
+
 def test_runs_of_several_models_are_compared_model_by_model_and_a_model_of_one_side_is_named() -> None:
     first, second = run(QUIET, 1, repeats=4), run(QUIET, 2, repeats=4)
 
@@ -130,7 +170,7 @@ def test_runs_of_several_models_are_compared_model_by_model_and_a_model_of_one_s
     again = replace(both, path="again")
     assert len(compare(*sides(both, again)).cells) == 8
     assert {cell.model for cell in compare(*sides(short, again)).only_b} == {"mm"}
-    with pytest.raises(NotComparable, match=r"model: m Q8_0 | mm Q8_0"):
+    with pytest.raises(NotComparable, match=r"model: m Q8_0 \| mm Q8_0"):
         compare(*sides(short, long))
     assert len(compare(*sides(short, long), anyway=True).cells) == 4
 
@@ -169,24 +209,55 @@ def test_one_run_is_compared_by_its_back_ends_and_one_back_end_alone_is_refused(
         comparisons(alone, alone, None, 0.05, anyway=False)
 
 
-def test_rank_intervals_have_the_ranks_of_published_tables() -> None:
-    a, b = np.arange(10.0), np.arange(10.0) + 0.001 * np.arange(10) ** 2
-    found, ranked = unpaired(a, b, 0.95), np.sort(np.subtract.outer(b, a), axis=None)
-    assert found is not None
-    # Critical values at 5 %, two-sided: U of 10 and 10 is 23, T of 10 pairs is 8.
-    assert np.log(found.low) == pytest.approx(ranked[23])
-    differences = np.log(np.linspace(1.0, 2.0, 10))
-    walsh = np.sort([(x + y) / 2 for at, x in enumerate(differences) for y in differences[at:]])
-    signed = paired(differences, 0.95)
-    assert signed is not None
-    assert np.log(signed.high) == pytest.approx(walsh[-1 - 8])
+def test_a_run_is_itself_by_whatever_path_it_is_named_and_as_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = stored(tmp_path / "both", interleaved(STEADY, 1, 1.2, repeats=8))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(both)
+    shutil.copytree(both, tmp_path / "copy")
+    for name in (both, "link", "copy", "copy/journal.jsonl"):
+        with pytest.raises(HarnessError, match="a run in common"):
+            comparisons(Path("both"), Path(name), None, 0.05, anyway=True)
+        (found,) = comparisons(Path("both"), Path(name), "x,y", 0.05, anyway=False)
+        assert all(d.pairs for d in all_of(found))
+    other = stored(tmp_path / "other", run(QUIET, 2, repeats=4))
+    with pytest.raises(HarnessError, match="leave B out"):
+        comparisons(both, other, "x,y", 0.05, anyway=False)
 
 
-def test_drift_that_cells_share_widens_an_interval_and_independent_noise_hardly_does() -> None:
-    rng = np.random.default_rng(1)
-    alone = [[(at % 4, float(rng.normal())) for at in range(200)] for _ in range(2)]
-    walks = [[(at % 4, float(v)) for at, v in enumerate(np.cumsum(rng.normal(size=200)))] for _ in range(2)]
-    places = range(0, 200, 4)
-    assert drift(alone).widening(places) < 1.5
-    assert drift(walks).widening(places) > 2.5
-    assert Drift().widening(places) == 1.0
+def test_a_run_that_stands_twice_in_a_folder_is_not_counted_twice(tmp_path: Path) -> None:
+    stored(tmp_path / "a", run(QUIET, 1))
+    stored(tmp_path / "b" / "first", run(QUIET, 2))
+    shutil.copytree(tmp_path / "b" / "first", tmp_path / "b" / "copy")
+    with pytest.raises(HarnessError, match="holds the run run-2 twice"):
+        comparisons(tmp_path / "a", tmp_path / "b", None, 0.05, anyway=False)
+
+
+def test_what_holds_for_all_comparisons_together_counts_those_that_have_an_interval() -> None:
+    def cut(record: Record) -> Record:
+        """Five repeats of one cell, three of the others."""
+        kept = (r for r in record.requests if r.repeat < (5 if r.cell == cells()[0] else 3))
+        return replace(record, requests=tuple(kept))
+
+    a, b = cut(run(STEADY, 1, repeats=5)), cut(run(STEADY, 2, repeats=5, slower=2.0))
+    found = compare(*sides(a, b))
+    # Of five and five values the most extreme order comes by chance in 0.8 %: enough for two comparisons, not for 8.
+    assert found.judged == 2
+    assert [d.firm for d in all_of(found) if d.ratio is not None] == [True, True]
+    assert not any(d.firm for d in all_of(found) if d.ratio is None)
+
+
+@pytest.mark.parametrize(("together", "firm"), [(3, True), (4, False)])
+def test_what_is_firm_would_come_by_chance_in_one_of_twenty_of_all_comparisons_together(
+    together: int, firm: bool
+) -> None:
+    # Of five values a side the most extreme order comes by chance in 2 of 252 cases: 1 in 126. Each cell has two
+    # comparisons: 0.05 / 6 is more than that, 0.05 / 8 is less.
+    def side(seed: int, slower: float) -> Record:
+        record = run(STEADY, seed, slower, repeats=5)
+        return replace(record, requests=tuple(r for r in record.requests if r.cell in cells()[:together]))
+
+    found = compare(*sides(side(1, 1.0), side(2, 2.0)))
+    assert found.judged == 2 * together
+    assert {(d.word, d.firm) for d in all_of(found)} == {("slower", firm)}

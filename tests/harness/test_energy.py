@@ -171,14 +171,26 @@ def test_subjects_that_share_a_sampler_share_its_readings_and_its_idle_baseline(
     assert energy.idle_w == pytest.approx(IDLE_W, rel=0.01)
 
 
-def test_requests_that_overlap_share_their_energy_and_failed_stretches_are_left_out() -> None:
+def test_requests_that_overlap_share_their_energy() -> None:
     middle = (BEGIN_S + END_S) / 2
     load = [asked(BEGIN_S, middle + 1), asked(middle, END_S)]
-    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)])] == [2, 1]
+    assert [len(stretch) for stretch in stretches([*load, asked(19.0, 19.5)], {})] == [2, 1]
     (energy,) = Meter(record(gpu()), set()).of(load).known
     assert energy.requests == 2
     assert energy.joules_per_request == pytest.approx(PLANTED_J / 2, rel=0.01)
-    assert Meter(record(gpu()), set()).of([replace(asked(), error="cut")]).known == ()
+
+
+def test_a_load_with_a_failed_request_has_no_energy_and_the_reason_is_said() -> None:
+    middle, meter = (BEGIN_S + END_S) / 2, Meter(record(gpu(counter=False)), set())
+    refused = replace(asked(middle, END_S), error="too many requests", status=429)
+    energy = meter.of([asked(BEGIN_S, middle + 1), refused])
+    assert energy.known == ()
+    assert energy.refused == (
+        "GPU 0, integral of NVML instant power: 1 of 1 stretches hold failed requests; see `harness show --errors`",
+    )
+    both = meter.of([asked(BEGIN_S, middle), refused])
+    assert [entry.requests for entry in both.known] == [1]
+    assert both.refused == ()
 
 
 def test_a_summary_holds_energy_and_what_is_not_measured() -> None:
@@ -225,7 +237,9 @@ def test_a_record_without_power_says_why() -> None:
     sampled = Samples("0.0", (), 0.0, PowerSources(gpu_note="no NVIDIA driver", cpu_note="no RAPL counters"))
     said = not_measured(Record(header(), (subject(),), (), (sampled,)))
     assert said == "GPU power not measured: no NVIDIA driver; CPU power not measured: no RAPL counters"
-    old = Record(header(), (subject(),), (), (Samples("0.0", (), 0.0),))
+    old = Record(
+        header(), (subject(),), (), (replace(sampled, sources=None, samples=(Sample(5, 100, 60, 40, None, 0.5),)),)
+    )
     assert not_measured(old) == "power not measured: this run was made before it was recorded"
     remote = Record(header(), (replace(subject(), remote=True),))
     assert not_measured(remote) == "power not measured: the server is on another machine"

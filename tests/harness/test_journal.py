@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BadResults
-from harness.journal import JOURNAL, Journal, find_journals, read_record
+from harness.journal import JOURNAL, Journal, find_journals, is_one_run, read_record, read_records
 from harness.record import FORMAT, RunEnd, Sample, Samples
 from harness.summary import rows
 from tests.harness.making import header, request, subject
@@ -118,6 +119,47 @@ def test_a_newer_format_is_refused_with_the_number(tmp_path: Path) -> None:
         read_record(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "4"}, "its format is '4'"),
+        ({"format": None}, "its format is 'None'"),
+        ({"format": [1]}, "no whole number"),
+        ({"settings": {"plan": [1]}}, "settings.plan"),
+        ({"settings": {"door": "here"}}, "settings.door"),
+        ({"settings": {"door": {"base_urls": [1]}}}, "base_urls are objects"),
+        ({"settings": {"plan": {"slo_ttft_s": "1s"}}}, "slo_ttft_s is a number"),
+        ({"settings": [1]}, "validation error"),
+    ],
+)
+def test_a_header_whose_fields_are_of_another_kind_is_no_journal_line(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    file = write(tmp_path)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([json.dumps(json.loads(lines[0]) | change), *lines[1:]]) + "\n")
+    with pytest.raises(BadResults, match=f"line 1 is not a journal line .*{re.escape(said)}"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "[" * 200_000 + "]" * 200_000, '{"a":' * 200_000])
+def test_a_line_nested_without_end_is_no_journal_line(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text() + text + "\n")
+    with pytest.raises(BadResults, match="line 6 is not a journal line"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize("levels", [40, 900])
+def test_what_a_server_says_nested_without_end_is_no_journal_line(tmp_path: Path, levels: int) -> None:
+    file = write(tmp_path)
+    lines = file.read_text().splitlines()
+    lines[1] = lines[1].replace('"options":{}', '"options":{"a":' + "[" * levels + "]" * levels + "}")
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(BadResults, match="line 2 is not a journal line"):
+        read_record(tmp_path)
+
+
 def test_an_empty_journal_holds_no_run(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_bytes(b"")
     with pytest.raises(BadResults, match="holds no run"):
@@ -144,6 +186,23 @@ def test_journals_are_found_in_folders_and_a_folder_without_one_is_an_error(tmp_
     assert find_journals([tmp_path, file]) == [file]
     with pytest.raises(BadResults, match="no results at"):
         find_journals([tmp_path / "b"])
+
+
+def test_of_a_folder_of_runs_the_readable_ones_are_read_and_the_others_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "b")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / JOURNAL).write_text("nonsense\n")
+    records, unreadable = read_records([tmp_path])
+    assert [record.path for record in records] == [str(file)]
+    assert "line 1 is not a journal line" in unreadable[0]
+    file.unlink()
+    with pytest.raises(BadResults, match="no run can be read: .*line 1 is not a journal line"):
+        read_records([tmp_path])
+
+
+def test_a_runs_folder_and_its_journal_are_one_run_and_a_folder_above_them_is_not(tmp_path: Path) -> None:
+    file = write(tmp_path / "a")
+    assert [is_one_run(path) for path in (file, file.parent, tmp_path)] == [True, True, False]
 
 
 def test_a_stored_record_of_format_1_is_still_read() -> None:

@@ -22,7 +22,7 @@ from harness.simulated.serving import serving
 from harness.summary import rows
 from harness.target import Door
 from tests.harness.backends.serving import QUICK, counted_all, measured, plan_of
-from tests.harness.making import CELL, request, run_plan
+from tests.harness.making import CELL, header, request, run_plan
 from tests.harness.test_run import StopsAfter
 
 pytestmark = pytest.mark.slow
@@ -133,7 +133,7 @@ def test_an_error_of_one_request_ends_the_load() -> None:
 
 def loaded_goal(repeats: int | None, budget_s: float, shapes: tuple[Shape, ...]) -> Goal:
     plan = Plan(("http",), shapes=shapes, repeats=repeats, budget_s=budget_s)
-    return Goal.of(plan, tuple(cell_of("http", "m", "", shape) for shape in shapes), budget_s, [])
+    return Goal.of(plan, tuple(cell_of("http", "m", "", shape) for shape in shapes), budget_s)
 
 
 RATES = (Shape(8, 4, arrival="constant", rate_per_s=1.0), Shape(8, 4, arrival="constant", rate_per_s=2.0))
@@ -174,7 +174,7 @@ def test_time_that_an_earlier_sitting_spent_on_a_load_is_that_of_the_clock() -> 
     plan = Plan(("http",), shapes=(RATES[0],), budget_s=60.0)
     cell = cell_of("http", "m", "", RATES[0])
     past = [replace(request([5000], cell=cell), scheduled_ns=at * 10**9, ended_ns=(at + 5) * 10**9) for at in range(6)]
-    assert Goal.of(plan, (cell,), 60.0, past).spent_s == pytest.approx(10.0)
+    assert Goal.of(plan, (cell,), 60.0, Record(header(), requests=tuple(past))).spent_s == pytest.approx(10.0)
 
 
 def test_a_closed_load_is_resumed_where_it_was_left(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +45,15 @@ def test_tpot_is_unknown_where_the_server_does_not_count_tokens() -> None:
 
 def test_tpot_is_unknown_where_everything_came_in_one_chunk() -> None:
     assert tpot_s(request([100], [8])) is None
+
+
+def test_tpot_is_unknown_where_everything_came_at_one_instant() -> None:
+    assert tpot_s(request([100, 100, 100])) is None
+    assert tpot_s(request([100, 100], [1, 7])) is None
+
+
+def test_what_came_at_the_instant_of_sending_was_not_timed() -> None:
+    assert (ttft_s(request([0, 10])), e2e_s(request([0, 0]))) == (None, None)
 
 
 def test_a_request_without_tokens_has_no_times() -> None:
@@ -103,3 +115,13 @@ def test_equal_values_are_settled_and_few_are_not() -> None:
     assert is_settled([2.0] * 6, target=0.03)
     assert not is_settled([2.0] * 5, target=0.03)
     assert not is_settled([2.0, 2.0, 2.0, 2.0, 2.0, 3.0], target=0.03)
+
+
+@pytest.mark.parametrize("count", [6, 10, 50, 200, 201, 205, 300, 301, 500, 1001])
+def test_the_interval_of_a_median_holds_it_in_at_least_95_of_100_cases(count: int) -> None:
+    values = random.Random(0).sample(range(count), count)
+    assert effective_count(values) == count, "in this order neighbours tell nothing of each other"
+    interval = median_interval(values)
+    assert interval is not None
+    outside = 2 * sum(math.comb(count, below) for below in range(round(interval[0]) + 1)) / 2**count
+    assert outside <= 0.05

@@ -11,8 +11,8 @@ from harness.errors import HarnessError
 from harness.goal import Goal, cell_of
 from harness.plan import Plan, Shape, checked, grid, plan_from, read_plan, seconds
 from harness.prompts import Prompts
-from harness.record import Cell
-from tests.harness.making import request
+from harness.record import Cell, Record
+from tests.harness.making import header, request
 
 
 def test_durations_are_read_with_their_unit() -> None:
@@ -76,7 +76,7 @@ def test_the_plan_of_a_run_without_options_can_be_run() -> None:
 
 def goal(repeats: int | None, budget_s: float = 100.0) -> Goal:
     plan = Plan(("simulated",), shapes=(Shape(64, 9), Shape(128, 9)), repeats=repeats)
-    return Goal.of(plan, cells_of(plan), budget_s, [])
+    return Goal.of(plan, cells_of(plan), budget_s)
 
 
 def cells_of(plan: Plan) -> tuple[Cell, ...]:
@@ -120,7 +120,7 @@ def test_a_visit_that_does_not_fit_the_budget_is_not_made() -> None:
 
 def test_what_an_earlier_sitting_counted_is_not_missing() -> None:
     before = goal(repeats=1)
-    past = [request([100, 110], cell=before.cells[0])]
+    past = Record(header(), requests=(request([100, 110], cell=before.cells[0]),))
     again = Goal.of(before.plan, before.cells, 100.0, past)
     assert again.missing() == [again.cells[1]]
     assert again.spent_s == pytest.approx(0.110)
@@ -142,7 +142,7 @@ def test_the_context_of_a_depth_is_the_same_every_time() -> None:
 
 def test_a_cell_that_would_eat_the_budget_is_left_out_once_the_speed_is_known() -> None:
     plan = Plan(("simulated",), shapes=(Shape(64, 9), Shape(4096, 9)), visit_share=0.2)
-    wanted = Goal.of(plan, cells_of(plan), 100.0, [])
+    wanted = Goal.of(plan, cells_of(plan), 100.0)
     assert len(wanted.missing()) == 2
     wanted.take(request([640, 650, 660], cell=wanted.cells[0], phase="warmup"))
     assert wanted.too_dear(wanted.cells[1]), "4,096 tokens at 10 ms are 41 s of 100"

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.price_list import Price, Tier
 from harness.errors import HarnessError
-from harness.purse import OverBudget, Price, Purse, Reservation, Tier, plan_cost_usd, price_of, prompt_tokens_bound
+from harness.purse import OverBudget, Purse, Reservation, plan_cost_usd, price_of, prompt_tokens_bound
 
 GPT_4 = Price(30.0, None, 60.0, "given")
 LONG_IS_DEARER = Price(1.0, 0.1, 8.0, "given", tiers=(Tier(200_000, 2.0, 0.2, 12.0),))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import BadResults, HarnessError
+from harness.errors import BadResults
 from harness.journal import Journal
 from harness.report import write_report
 from tests.harness.drawn import NAMES, browser, drawn
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_the_page_replaces_the_one_before_and_leaves_nothing_beside(run: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.html"
-    target.write_text("old")
+    target.write_text("<!doctype html>\nold")
     done = write_report([run], target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert (done.runs, done.size_bytes) == (1, target.stat().st_size)
@@ -44,9 +44,25 @@ def test_the_page_asks_nothing_of_any_network(run: Path, tmp_path: Path) -> None
     assert "<link" not in text.split("<script>")[0]
 
 
-def test_a_journal_is_never_replaced_by_its_page(run: Path) -> None:
-    with pytest.raises(HarnessError, match="is a journal of this report"):
-        write_report([run], run / "journal.jsonl")
+def test_no_journal_is_replaced_by_a_page_be_it_of_this_report_or_of_another(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "journal.jsonl"
+    other.write_bytes((run / "journal.jsonl").read_bytes())
+    (tmp_path / "page.html").symlink_to(other)
+    for target in (run / "journal.jsonl", other, tmp_path / "not-there-yet.jsonl", tmp_path / "page.html"):
+        with pytest.raises(BadResults, match="that is the name of a journal"):
+            write_report([run], target)
+    assert other.read_bytes() == (run / "journal.jsonl").read_bytes()
+
+
+def test_a_file_that_is_no_page_is_not_replaced_and_an_empty_one_is(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "thesis.txt"
+    target.write_text("years of work")
+    with pytest.raises(BadResults, match="no page of runs; name another file with --html"):
+        write_report([run], target)
+    assert target.read_text() == "years of work"
+    target.write_text("")
+    assert write_report([run], target).runs == 1
 
 
 def test_a_folder_or_a_missing_folder_as_target_is_refused(run: Path, tmp_path: Path) -> None:

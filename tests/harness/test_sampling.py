@@ -6,15 +6,23 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from io import StringIO
 from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from harness.journal import Journal, read_record
 from harness.record import Samples
-from harness.sensors.process import sampling
-from tests.harness.making import header
+from harness.render import show_run
+from harness.sensors.meters import Meters
+from harness.sensors.nvidia import Gpus
+from harness.sensors.process import ProcessSampler, print_samples, sampling
+from harness.sensors.rapl import Rapl
+from harness.sensors.system import Machine
+from tests.harness.making import header, request, subject
 
 
 async def sampled(program: str, idle_s: float) -> list[Samples]:
@@ -95,3 +103,66 @@ def test_readings_of_the_whole_machine_stand_beside_each_sample() -> None:
     first, _ = asyncio.run(sampled("tests.harness.fake_sampler_without", idle_s=0.0))
     assert first.pid == os.getpid()
     assert all(sample.system is not None and sample.system.busy_s is not None for sample in first.samples)
+
+
+async def told_by(*lines: str, longest_s: float = 5.0) -> Samples:
+    """What a sampler keeps whose process prints these lines and then nothing more, without ending."""
+
+    async def printed() -> AsyncIterator[bytes]:
+        for line in lines:
+            yield line.encode()
+        await asyncio.sleep(60)
+
+    sampler = ProcessSampler(7)
+    reading = asyncio.create_task(sampler.collect(printed()))
+    await asyncio.wait_for(sampler.first(longest_s), 1.0)
+    await asyncio.wait_for(sampler.idle(60.0, 60.0), 1.0)
+    found = sampler.take("0.0")
+    sampler.closing = True
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    return found
+
+
+SOURCES = '{"gpus": [], "gpu_note": "no driver", "cpu_zones": ["package-0"], "cpu_note": ""}'
+
+
+def test_a_run_goes_on_where_the_process_may_not_be_read_from_the_start() -> None:
+    found = asyncio.run(told_by(SOURCES, '"process 7 cannot be read: Permission denied"'))
+    assert found.faults == ("process 7 cannot be read: Permission denied",)
+    assert found.samples == ()
+
+
+def test_a_sampler_that_says_nothing_is_a_fault_and_the_run_does_not_wait_for_it() -> None:
+    found = asyncio.run(told_by(longest_s=0.01))
+    assert found.faults == ("the sampling process told nothing within 0.01 s; the run did not wait for it",)
+
+
+def test_a_server_that_gave_no_sample_is_shown_so_with_the_reason(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        journal.append(header(), subject(), request([100, 110]))
+        journal.append(Samples("0.0", (), 0.0, None, 7, ("process 7 cannot be read: Permission denied",)))
+    out = StringIO()
+    show_run(Console(file=out, width=200), read_record(tmp_path))
+    assert "memory not sampled: its process 7 gave no sample" in out.getvalue()
+    assert "sensor: process 7 cannot be read: Permission denied" in out.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("per_s", "words"), [(20.0, "cannot be read"), (1.0, "told nothing within 0.5 s")])
+def test_sampling_begins_and_ends_where_no_sample_ever_comes(per_s: float, words: str) -> None:
+    async def tried() -> Samples:
+        async with sampling(os.getpid(), per_s, 60.0, "tests.harness.fake_sampler_refused", first_s=0.5) as sampler:
+            # A fault of a slow start of the process itself stands first.
+            for _ in range(100):
+                if words in " ".join((found := sampler.take("0.0")).faults):
+                    break
+                await asyncio.sleep(0.05)
+            return found
+
+    assert words in " ".join(asyncio.run(asyncio.wait_for(tried(), 20.0)).faults)
+
+
+def test_a_process_that_is_not_there_is_said_to_have_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    print_samples(2**22 + 1, 20.0, Meters(Gpus(), Rapl(Path("nowhere"))), Machine())
+    assert "had ended before it could be sampled" in capsys.readouterr().out

@@ -91,3 +91,11 @@ def test_a_line_that_cannot_be_written_is_told_and_nothing_hangs(tmp_path: Path)
         work()
     assert not [thread for thread in threading.enumerate() if thread.name == "journal"]
     assert read_record(tmp_path).header == header()
+
+
+def test_a_bug_of_the_writing_is_raised_as_itself_and_not_as_a_bad_disk(tmp_path: Path) -> None:
+    def broken(_: int) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with Journal(tmp_path, sync=broken) as journal, pytest.raises(ZeroDivisionError), Scribe(journal) as scribe:
+        scribe.append(header())

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from statistics import median
 
+import pytest
+
 from harness.metrics import median_interval
 from harness.stability import effective_count, half_shift
 
@@ -65,7 +67,32 @@ def test_halves_that_differ_by_more_than_chance_are_told_and_others_are_not() ->
     assert half_shift([1.0] * 3 + [2.0] * 3) is None, "too few to say"
 
 
-def test_halves_of_independent_values_are_told_apart_by_chance_in_few_runs() -> None:
+@pytest.mark.parametrize("count", [8, 10, 12, 20])
+@pytest.mark.parametrize("spread", [0.08, 0.12])
+def test_halves_of_independent_values_are_told_apart_by_chance_in_3_of_1000_runs(count: int, spread: float) -> None:
     rng = random.Random(2)
-    alarms = sum(half_shift([1 + 0.1 * rng.gauss(0, 1) for _ in range(20)]) is not None for _ in range(1000))
-    assert alarms <= 25
+    alarms = sum(half_shift([rng.lognormvariate(0, spread) for _ in range(count)]) is not None for _ in range(4000))
+    assert alarms <= 0.005 * 4000
+
+
+@pytest.mark.parametrize(("count", "told"), [(8, False), (10, False), (12, True), (13, True), (120, True)])
+def test_a_step_of_a_tenth_is_told_from_the_first_count_whose_halves_cannot_part_by_chance(
+    count: int, told: bool
+) -> None:
+    half = count // 2
+    steps = [1 + at / 1000 for at in range(half)] + [1.1 + at / 1000 for at in range(count - half)]
+    assert (half_shift(steps) is not None) == told
+    assert (half_shift(steps[::-1]) is not None) == told
+
+
+def test_values_equal_in_both_halves_and_values_of_nothing_differ_by_nothing() -> None:
+    assert half_shift([1.0, 2.0] * 10) is None
+    assert half_shift([0.0] * 20) is None
+
+
+def test_the_orders_that_chance_allows_are_those_of_published_tables() -> None:
+    # Critical values of U at 0.2 % and 1 %, two-sided, of 10 and 10: 8 and 16; of 0.3 % in between.
+    rng = random.Random(3)
+    orders = [rng.sample(range(20), 20) for _ in range(20_000)]
+    rare = sum(half_shift([1.2**rank for rank in order]) is not None for order in orders)
+    assert 0.0015 * 20_000 < rare < 0.004 * 20_000

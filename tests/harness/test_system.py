@@ -44,6 +44,23 @@ def test_the_counters_of_linux_are_read_in_seconds_bytes_and_hertz(tmp_path: Pat
     assert (system.cpu_hz, system.throttles) == (3.1e9, 7)
 
 
+def test_an_event_of_a_core_or_a_package_that_all_its_logical_cpus_count_is_counted_once(tmp_path: Path) -> None:
+    root = root_of(tmp_path)
+    # Two packages of two cores of two threads; each thread counts its core's and its package's events.
+    for number in range(8):
+        package, core = number // 2 % 2, number % 2
+        cpu = root / f"sys/devices/system/cpu/cpu{number}"
+        for name, text in {
+            "topology/physical_package_id": str(package),
+            "topology/core_id": str(core),
+            "thermal_throttle/core_throttle_count": str(1 + core),
+            "thermal_throttle/package_throttle_count": str(10 * (1 + package)),
+        }.items():
+            (cpu / name).parent.mkdir(parents=True, exist_ok=True)
+            (cpu / name).write_text(text + "\n")
+    assert Machine(7, root, lambda: 0).read(0).throttles == 2 * (1 + 2) + 10 + 20
+
+
 def test_clock_and_heat_are_read_once_a_second(tmp_path: Path) -> None:
     machine = Machine(7, root_of(tmp_path), lambda: 0)
     hz = [machine.read(tick * 100_000_000).cpu_hz for tick in range(12)]

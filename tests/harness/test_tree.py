@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.metrics import Peak, peak
 from harness.sensors.tree import LinuxSource, ProcessTree, Reading, Source, Standing, Usage
 
 ROOT_PID = os.getpid()
@@ -21,6 +22,7 @@ class Told(Source):
 
     def __init__(self, readings: dict[int, Reading | Exception]) -> None:
         self.readings = readings
+        self.peak_bytes = 500 * MIB
 
     def reading(self, process: psutil.Process) -> Reading:
         found = self.readings.get(process.pid, psutil.NoSuchProcess(process.pid))
@@ -29,7 +31,7 @@ class Told(Source):
         return found
 
     def standing(self, process: psutil.Process) -> Standing:
-        return Standing(500 * MIB, MIB, 2 * MIB)
+        return Standing(self.peak_bytes, MIB, 2 * MIB)
 
 
 def used(cpu_s: float, children_s: float = 0.0, major: int = 0, children_major: int = 0) -> Reading:
@@ -47,8 +49,34 @@ def test_the_tree_is_the_sum_of_its_processes_and_shared_and_locked_memory_canno
     sample = ProcessTree(ROOT_PID, source, lambda: [child]).read(0)
     assert sample is not None
     assert (sample.resident_bytes, sample.file_bytes, sample.anonymous_bytes) == (200 * MIB, 120 * MIB, 80 * MIB)
-    assert (sample.unevictable_bytes, sample.swap_bytes, sample.peak_bytes) == (84 * MIB, 2 * MIB, 1000 * MIB)
+    assert (sample.unevictable_bytes, sample.swap_bytes) == (84 * MIB, 2 * MIB)
     assert (sample.threads, sample.cpu_s, sample.major_faults, sample.minor_faults) == (6, 3.0, 12, 20)
+
+
+def test_the_high_water_mark_of_a_server_that_was_there_before_the_run_counts_from_its_first_rise_on() -> None:
+    source = Told({ROOT_PID: used(1.0)})
+    tree = ProcessTree(ROOT_PID, source, list, ours_from_s=psutil.Process().create_time() + 1)
+    peaks = []
+    for second, peak_bytes in enumerate((500, 500, 600, 600)):
+        source.peak_bytes = peak_bytes * MIB
+        sample = tree.read(second * 2_000_000_000)
+        assert sample is not None
+        peaks.append(sample.peak_bytes)
+    assert peaks == [None, None, 600 * MIB, 600 * MIB]
+
+
+def test_the_high_water_mark_of_an_engine_that_the_run_started_counts_at_once() -> None:
+    sample = ProcessTree(ROOT_PID, Told({ROOT_PID: used(1.0)}), list, ours_from_s=0.0).read(0)
+    assert sample is not None
+    assert sample.peak_bytes == 500 * MIB
+
+
+def test_the_high_water_marks_of_several_processes_are_of_different_times_and_not_summed(child: int) -> None:
+    source = Told({ROOT_PID: used(1.0), child: used(2.0)})
+    sample = ProcessTree(ROOT_PID, source, lambda: [child], ours_from_s=0.0).read(0)
+    assert sample is not None
+    assert sample.peak_bytes is None
+    assert peak([sample]) == Peak(200 * MIB, 120 * MIB, 80 * MIB, 84 * MIB, 2 * MIB)
 
 
 def test_a_child_that_ends_keeps_its_cpu_time_and_faults_whether_its_parent_waited_for_it_or_not(child: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from harness.metrics import cpu_share, known
 from harness.record import Request, Sample, ServerTimings, Usage
 from harness.verdict import cell_verdict
@@ -67,6 +69,23 @@ def test_an_engine_that_others_took_cpu_from_is_noisy() -> None:
     verdict = cell_verdict(quiet(), 0, shares(0.7))
     assert verdict.word == "NOISY"
     assert "70% of the CPU" in verdict.reasons[0]
+
+
+def test_answers_that_came_at_one_instant_are_flagged_and_one_of_many_is_not() -> None:
+    whole = request([100, 100, 100])
+    verdict = cell_verdict([*quiet(2), whole], 0)
+    assert verdict.word == "NOISY"
+    assert "1 of 3 answers arrived at one instant" in verdict.reasons[0]
+    assert "take away what buffers the stream" in verdict.reasons[0]
+    assert word([*quiet(11), whole]) == "VALID"
+    assert word([request([100]) for _ in range(6)]) == "VALID", "one token has no gaps"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 8, 12])
+@pytest.mark.parametrize("first_ms", [0, 100])
+def test_requests_of_which_nothing_was_timed_are_judged_without_dividing_by_nothing(count: int, first_ms: int) -> None:
+    verdict = cell_verdict([request([first_ms] * 5) for _ in range(count)], 0)
+    assert f"{count} of {count} answers arrived at one instant" in " ".join(verdict.reasons)
 
 
 def test_failures_beside_successes_are_flagged() -> None:

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from harness.backends import Ask, NotThere
+from harness.backends import Ask, Call, NotThere
+from harness.backends.chat import Chat, Endpoint
+from harness.backends.langchain import LangChainChat, _require_built
 from harness.backends.local import is_local
 from harness.backends.text import WordCount
 from harness.errors import HarnessError
@@ -18,7 +21,8 @@ from harness.plan import Shape
 from harness.record import Record, Usage
 from harness.simulated.serving import serving
 from harness.summary import rows
-from harness.target import Door
+from harness.target import Door, served_target
+from harness.watch import Watcher
 from tests.harness.backends.scripted import STREAM, Got, delta, ending, plain, scripted
 from tests.harness.backends.serving import OPENAI_LIKE, QUICK, WAYS, Listener, counted_all, door_to, measured, plan_of
 from tests.harness.making import run_plan
@@ -206,3 +210,16 @@ def test_a_request_is_learned_from_by_the_words_it_was_sent_with_whatever_others
     assert len(count.cut(again).split()) == 200, "2.4 tokens a word"
     count.learn(again, Usage(480).prompt_tokens)
     assert count.words(240) == 100
+
+
+class Wordless(LangChainChat):
+    """A model whose provider's package raises an error without a text."""
+
+    def _model(self, output_tokens: int) -> NoReturn:
+        raise ValueError
+
+
+def test_a_provider_that_does_not_say_what_is_wrong_is_said_so() -> None:
+    call = Call(served_target("m"), plan_of(["langchain"]), Door(), Path("log"), lambda: 0, Watcher())
+    with pytest.raises(NotThere, match="cannot build a chat model of x: ValueError"):
+        _require_built(Wordless("x", Chat(call, Endpoint("http://127.0.0.1:9", "")), {}, None), "x")

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from estimator.price_list import Price
 from harness.errors import HarnessError
 from harness.money import prices
 from harness.opening import lanes
 from harness.plan import Plan, Shape
-from harness.purse import Price, Purse
+from harness.purse import Purse
 from harness.record import Record
 from harness.simulated.law import Faults, Law
 from harness.simulated.serving import serving

@@ -222,7 +222,19 @@ def test_where_no_server_answers_the_line_says_what_to_start(tmp_path: Path) -> 
         (":9999", "http://127.0.0.1:9999"),
         ("https://far.example", "https://far.example:443"),
         ("http://near:80/", "http://near:80"),
+        ("near/behind:a/proxy", "http://near:11434/behind:a/proxy"),
+        ("::1", "http://[::1]:11434"),
+        ("[::1]:9999", "http://[::1]:9999"),
+        ("http://fe80::1/", "http://[fe80::1]:11434"),
+        ("[::]", "http://[::1]:11434"),
     ],
 )
 def test_the_servers_address_is_read_as_ollama_reads_it(given: str, url: str) -> None:
     assert server_url(given) == url
+
+
+@pytest.mark.parametrize("given", ["host:abc", "host:99999", "[::1", "ftp://host", "ho\x01st", "me:secret@host:abc"])
+def test_what_is_no_address_of_a_server_is_refused_without_repeating_a_password(given: str) -> None:
+    with pytest.raises(HarnessError, match="write OLLAMA_HOST or the URL like 127.0.0.1:11434") as refused:
+        server_url(given)
+    assert "secret" not in str(refused.value)

@@ -52,10 +52,15 @@ def told_all(got: Got) -> str:
 
 
 async def ran(folder: Path, url: str, backends: str) -> bytes:
+    """What was written by a run against an OpenAI endpoint."""
+    return await written_by(folder, {}, "--backend", backends, "--base-url", f"{url}/v1", "--model", "gpt-x",
+                            "--prompt-tokens", "24", "--output-tokens", "4")  # fmt: skip
+
+
+async def written_by(folder: Path, more: dict[str, str], *options: str) -> bytes:
     """Everything that a run through the command line wrote, to files and to its streams."""
-    environment = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": ""}
-    command = ("run", "--backend", backends, "--base-url", f"{url}/v1", "--model", "gpt-x", "--prompt-tokens", "24",
-               "--output-tokens", "4", "--repeats", "1", "--results", str(folder))  # fmt: skip
+    environment = {**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "", **more}
+    command = ("run", *options, "--repeats", "1", "--results", str(folder))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "harness", *command, env=environment, cwd=folder.parent,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -111,4 +116,13 @@ def test_a_server_that_repeats_the_key_when_it_refuses_it_is_named_without_it(tm
     written = asyncio.run(run())
     assert written.count(b"no access with [secret]") >= 2
     assert b"401" in written
+    require_clean(written, [])
+
+
+@pytest.mark.parametrize("backend", ["ollama", "langchain"])
+def test_a_password_in_the_address_of_an_ollama_server_is_not_written(backend: str, tmp_path: Path) -> None:
+    there = {"OLLAMA_HOST": f"http://me:{KEY}@127.0.0.1:9"}
+    model = {"ollama": "x", "langchain": "ollama:x"}[backend]
+    written = asyncio.run(written_by(tmp_path / "out", there, "--backend", backend, "--model", model))
+    assert b"must not hold a password" in written
     require_clean(written, [])

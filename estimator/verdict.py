@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from estimator.answer import Fits, Verdict
+from estimator.specs import Host
 from estimator.theory.memory import DeviceNeed, MemoryNeed
 
 
@@ -33,7 +36,7 @@ def device_verdict(
     There is no "tight": what is not in device memory would have to be computed elsewhere. Where nobody knows how
     large the buffers may become (not `buffers_bounded`) what would fit is unknown, and what does not fit is still a no.
     """
-    needed = need.total_bytes if devices == 1 else need.largest_share_bytes * devices
+    needed = need.largest_share_bytes * devices
     if available_bytes is None:
         return _unknown(needed, needed)
     fits: Fits = "yes" if needed <= available_bytes else "no"
@@ -46,6 +49,27 @@ def device_verdict(
             "it would fit by the formulas, but logs show buffers of latent attention up to 16 GiB above them on GPUs"
         )
     return Verdict(fits, needed, needed, available_bytes, available_bytes - needed, reason)
+
+
+def host_verdict(device: Verdict, need: MemoryNeed, host: Host | None, whole: bool) -> Verdict:
+    """The verdict on GPU and host together: `device` holds for both only if the host takes the rest.
+
+    Where nobody said what the host has, layers that are left to it (not `whole`) make a "yes" unknown; if it keeps
+    no layer, only the table of embeddings, that is left out.
+    """
+    needed = need.anonymous_bytes + need.hot_file_bytes
+    free = None if host is None else host.memory_free_bytes
+    if free is None:
+        if device.fits == "yes" and not whole:
+            reason = "the GPU's part fits; how much memory the host has for the rest, nobody said"
+            device = replace(device, fits="unknown", reason=reason)
+        return replace(device, host_needed_bytes=needed)
+    if needed > free and device.fits != "no":
+        reason = "the GPU's part fits, but what stays on the host does not fit into its memory"
+        device = replace(device, fits="no", reason=reason)
+    elif not whole and device.fits == "yes":
+        device = replace(device, reason="the layers fit on the GPU and the host as split")
+    return replace(device, host_needed_bytes=needed, host_available_bytes=free)
 
 
 def _unknown(needed: int, anonymous: int) -> Verdict:

@@ -1,0 +1,52 @@
+"""What `calibration reference` and `calibration report` show: the gate in words, all tables, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from calibration.errors import CalibrationError
+from calibration.published.building import Built
+from calibration.published.evidence import TABLES
+from calibration.published.gate import Gated
+from calibration.published.page import evidence_page
+from calibration.published.tables import Table
+from calibration.published.worst import worst_tables
+
+
+def gate_text(gate: Gated) -> str:
+    """What the gate left out and why; impossible rows one by one."""
+    out = [f"{len(gate.kept)} rows fitted, {len(gate.mixtures)} of mixtures of experts kept for a test"]
+    out += [f"left out, {count}: {reason}" for reason, count in gate.reasons().items()]
+    out += [f"  {row.label}, {row.tokens_per_s:,.4g} tok/s: {reason}" for row, reason in gate.impossible]
+    return "\n".join(out)
+
+
+def gate_table(gate: Gated) -> Table:
+    """The same as a table."""
+    rows = [(reason, str(count)) for reason, count in gate.reasons().items()]
+    named = tuple(f"{row.label}, {row.tokens_per_s:,.4g} tok/s: {reason}" for row, reason in gate.impossible)
+    return Table("Rows left out by the gate", ("reason", "rows"), tuple(rows), named)
+
+
+def evidence(found: Built) -> list[Table]:
+    """All tables, in the order in which they are shown."""
+    # One thread of the solver, as in `built`.
+    with threadpool_limits(1, user_api="blas"):
+        return [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
+
+
+def page_of(found: Built, tables: list[Table]) -> str:
+    """The page with the charting library inside."""
+    from plotly.offline import get_plotlyjs
+
+    return evidence_page(found, tables, get_plotlyjs())
+
+
+def written(path: Path, text: str) -> None:
+    """Writes `text`. Raises CalibrationError."""
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise CalibrationError(f"cannot write {path}: {error.strerror}; choose another place") from error

@@ -1,0 +1,151 @@
+"""How many requests a machine serves: copies of the model and streams of each that fit and keep the limits.
+
+Every figure is `predict`'s: the same fit, the same speed, the same basis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from estimator.answer import Answer, Basis, Fits, Quantity
+from estimator.coefficients import Coefficients
+from estimator.device import catalogued_hardware
+from estimator.hardware import Part
+from estimator.limits import Limits
+from estimator.predict import predict
+from estimator.render import duration
+from estimator.specs import Hardware, ModelFile, Workload
+
+# Requests at once that are tried where nobody says how many.
+STREAMS = (1, 2, 4, 8, 16, 32, 64)
+Obstacle = Literal["does not fit", "fit unknown", "too slow", "speed unknown", "price unknown", "latency unknown"]
+Meets = Literal["yes", "likely", "theory", "stated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What can run a model: each layout is the hardware of one copy of it, and how many copies there are."""
+
+    name: str
+    layouts: tuple[tuple[Hardware, int], ...]
+    coefficients: Coefficients | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The best way found in which one machine serves requests.
+
+    copies          of the model, each on `devices` GPUs, layers split among these
+    concurrency     requests at once of each copy
+    ttft_s, time_per_token_s   of one of them while all streams are busy and prompts arrive together
+    machine_s       what a request takes of the machine: 1 / (requests a second) of all copies
+    fits            "yes", or "unknown" with the reason
+    """
+
+    copies: int
+    devices: int
+    concurrency: int
+    ttft_s: Quantity
+    time_per_token_s: Quantity
+    machine_s: Quantity
+    fits: Fits
+    reason: str
+    warnings: tuple[str, ...]
+
+    @property
+    def basis(self) -> Basis:
+        """What the throughput stands on."""
+        return self.machine_s.basis
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Why a machine cannot serve the requests, in a word and in a sentence."""
+
+    obstacle: Obstacle
+    reason: str
+
+
+def machine_of(name: str, part: Part, gpus: int, memory_bytes: int | None = None) -> Machine:
+    """`gpus` of a part of the catalogue: a copy of the model on each, or on 2, 3, ... of them that divide `gpus`."""
+    shares = [devices for devices in range(1, gpus + 1) if gpus % devices == 0]
+    return Machine(name, tuple((catalogued_hardware(part, d, memory_bytes), gpus // d) for d in shares))
+
+
+def best_serving(
+    file: ModelFile,
+    work: Workload,
+    machine: Machine,
+    streams: tuple[int, ...] = STREAMS,
+    limits: Limits | None = None,
+    accepted: tuple[Fits, ...] = ("yes",),
+) -> Serving | Unserved:
+    """The layout and concurrency of the highest throughput that fit and keep `limits`; else what is in the way.
+
+    Of fits that are `accepted`. `work.concurrency` is replaced by `streams`, ascending.
+    """
+    found: list[Serving] = []
+    obstacles: list[Unserved] = []
+    for hardware, copies in machine.layouts:
+        for answer in _answers(file, work, hardware, machine.coefficients, streams):
+            obstacle = _obstacle(answer, limits or Limits(), accepted)
+            if obstacle is not None:
+                obstacles.append(obstacle)
+                break  # more streams need more memory and are slower
+            found.append(_serving(answer, copies))
+    if not found:
+        return _nearest_miss(obstacles)
+    return min(found, key=lambda serving: (serving.machine_s.value or 0.0, serving.concurrency))
+
+
+def meets(serving: Serving, limits: Limits) -> Meets:
+    """How sure it is that limits are kept which the values keep: the interval too, the value, in theory only."""
+    pairs = ((serving.ttft_s, limits.ttft_s), (serving.time_per_token_s, limits.tpot_s))
+    judged = [(time, limit) for time, limit in pairs if limit is not None]
+    if any(time.basis != "calibrated" for time in (serving.machine_s, *(time for time, _ in judged))):
+        return "theory"
+    return "yes" if all(time.high is not None and time.high <= limit for time, limit in judged) else "likely"
+
+
+def _answers(
+    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None, streams: tuple[int, ...]
+) -> Iterator[Answer]:
+    return (predict(file, replace(work, concurrency=count), hardware, coefficients) for count in streams)
+
+
+def _obstacle(answer: Answer, limits: Limits, accepted: tuple[Fits, ...]) -> Unserved | None:
+    fit = answer.fit
+    if fit.fits not in accepted:
+        return Unserved("fit unknown" if fit.fits == "unknown" else "does not fit", fit.reason)
+    ttft, step = answer.speed["ttft_s"], answer.speed["time_per_token_s"]
+    if answer.speed["end_to_end_s"].value is None:
+        return Unserved("speed unknown", "the machine's rates are unknown: state --bandwidth and --compute")
+    for word, time, limit in (("TTFT", ttft, limits.ttft_s), ("TPOT", step, limits.tpot_s)):
+        if limit is not None and time.value is not None and time.value > limit:
+            words = "even in theory" if time.basis == "theory" else "by calibrated speed"
+            words += " with layers split" if answer.hardware.devices > 1 else ""
+            return Unserved("too slow", f"{word} {duration(time.value)} {words}, over {duration(limit)}")
+    return None
+
+
+def _serving(answer: Answer, copies: int) -> Serving:
+    work = answer.work
+    return Serving(
+        copies=copies,
+        devices=answer.hardware.devices,
+        concurrency=work.concurrency,
+        ttft_s=answer.speed["ttft_s"],
+        time_per_token_s=answer.speed["time_per_token_s"],
+        machine_s=answer.speed["end_to_end_s"].scaled(1 / (work.concurrency * copies)),
+        fits=answer.fit.fits,
+        reason=answer.fit.reason,
+        warnings=answer.warnings,
+    )
+
+
+def _nearest_miss(obstacles: list[Unserved]) -> Unserved:
+    """The obstacle of the layout that came closest: a model that fits and is too slow is not one that does not fit."""
+    order = ("too slow", "speed unknown", "fit unknown", "does not fit")
+    return min(obstacles, key=lambda obstacle: order.index(obstacle.obstacle))
