@@ -34,6 +34,12 @@ _usd = st.floats(1e-6, 1e3)
 _machine_s = st.floats(1e-3, 1e4)
 
 
+def test_a_tiny_price_keeps_its_digits_and_its_column() -> None:
+    assert usd(1.2345e-8) == "$1.23e-8"
+    assert usd(1.2399e-8, "≥") == "≥$1.23e-8"
+    assert usd(0.000562) == "$0.000562"
+
+
 def test_an_api_bills_each_request_at_its_list() -> None:
     offer = api_offer("a:b", PRICE, replace(LOAD, cached_tokens=400, reasoning_tokens=100))
     assert offer.request_usd.value == pytest.approx((600 * 10 + 400 * 1 + 400 * 30) / 1e6)
