@@ -8,7 +8,7 @@ _DIGITS = 3
 # More than any price, power or energy of a machine; beyond it products stop being numbers.
 _MOST = 1e15
 LEAST_UTILISATION = 1e-6
-_TINY_USD = 1e-4
+_TINY_USD = 1e-5
 _ROUNDINGS = {"nearest": ROUND_HALF_EVEN, "down": ROUND_FLOOR, "up": ROUND_CEILING}
 
 
@@ -33,7 +33,7 @@ def rounded(value: float, way: str = "nearest", digits: int = _DIGITS) -> Decima
 def usd(value: float | None, mark: str = "") -> str:
     """Three digits, whole dollars from 100 on, after `mark`; with "≥" rounded down; a dash where unknown.
 
-    Below a hundredth of a cent with an exponent ($1.23e-8), so that a price is never wider than its column.
+    Below a thousandth of a cent with an exponent ($1.23e-8), so that a price is never wider than its column.
     """
     if value is None:
         return "-"
