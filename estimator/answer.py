@@ -7,10 +7,10 @@ from typing import Literal
 
 from estimator.specs import Hardware, Workload
 
-Basis = Literal["stated", "calibrated", "reference", "theory", "unknown"]
+Basis = Literal["stated", "calibrated", "moved", "reference", "theory", "unknown"]
 Formulas = Literal["engineering", "textbook"]
 Fits = Literal["yes", "tight", "no", "unknown"]
-_BASES: tuple[Basis, ...] = ("stated", "calibrated", "reference", "theory", "unknown")
+_BASES: tuple[Basis, ...] = ("stated", "calibrated", "moved", "reference", "theory", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Quantity:
     """One predicted number; its unit is the last word of the key that it stands under.
 
     `value` is the answer: calibrated where calibration covers the question, else the theory; None where
-    neither is known (basis "reference": calibrated by published measurements of other machines). `low` and `high`
-    enclose the truth in 90 of 100 cases, None where nothing says so.
+    neither is known (basis "reference": calibrated by published measurements of other machines; "moved": and by some
+    of its own). `low` and `high` enclose the truth in 90 of 100 cases, None where nothing says so.
     """
 
     value: float | None

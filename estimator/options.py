@@ -96,6 +96,9 @@ def _add_question(command: ArgumentParser) -> None:
 
 def _add_circumstances(command: ArgumentParser) -> None:
     _add_machine(command)
+    command.add_argument(
+        "--measured", type=Path, metavar="FILE", help="what `llama-bench -o json` said on --hardware: moves the answer"
+    )
     command.add_argument("--usd-per-hour", type=float, metavar="USD", help="rent of the machine")
     command.add_argument(
         "--utilisation", type=float, default=1.0, metavar="SHARE", help="of the rented time that is worked (1)"

@@ -15,6 +15,7 @@ from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this
 from estimator.prices import Prices
 from estimator.reference.file import shipped_reference
 from estimator.reference.machine import machine_of_part
+from estimator.reference.moving import Own
 from estimator.reference.speed import Calibration, Published
 from estimator.specs import Hardware, Host
 
@@ -43,6 +44,8 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
         if stated_host(options):
             raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
+        if getattr(options, "measured", None) is not None:
+            raise EstimatorError("--measured goes with --hardware NAME; this machine's own runs `calibration fit` fits")
         fitted = coefficients_here(options)
         return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
@@ -55,18 +58,32 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
     link = None if options.link is None else rate_per_s(options.link, "B/s")
     host = _host(options, instance)
     hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
-    return hardware, _published(part, devices, bandwidth, compute)
+    return hardware, _published(part, devices, bandwidth, compute, _own(options, part, devices))
 
 
-def _published(part: Part, devices: int, bandwidth: float | None, compute: float | None) -> Published:
-    """The reference, asked about `part` with the rates that were stated."""
-    machine = machine_of_part(part)
+def _own(options: Namespace, part: Part, devices: int) -> Own | None:
+    """What was measured on `part`, where that was named."""
+    path = getattr(options, "measured", None)
+    if path is None:
+        return None
+    if devices > 1:
+        raise EstimatorError(f"--measured goes with one device: the reference knows nothing of {devices} of them")
+    from estimator.reference.measured import own_measurements
+
+    return own_measurements(path, part, options.anyway)
+
+
+def _published(
+    part: Part, devices: int, bandwidth: float | None, compute: float | None, own: Own | None = None
+) -> Published:
+    """The reference, asked about `part` with the rates that were stated and the back end of `own`, or the usual."""
+    machine = machine_of_part(part, own.back_end if own else None)
     stated = replace(
         machine,
         bandwidth_bytes_per_s=bandwidth or machine.bandwidth_bytes_per_s,
         compute_flop_per_s=compute or machine.compute_flop_per_s,
     )
-    return Published(shipped_reference(), stated, devices)
+    return Published(shipped_reference(), stated, devices, own)
 
 
 def coefficients_here(options: Namespace) -> Coefficients | None:

@@ -140,7 +140,7 @@ def _memory_row(name: str, quantity: Quantity, hardware: Hardware) -> str:
 
 
 def _quantity_row(label: str, quantity: Quantity, write: Callable[[float], str]) -> str:
-    calibrated = quantity.value if quantity.basis in ("calibrated", "reference") else None
+    calibrated = quantity.value if quantity.basis in ("calibrated", "moved", "reference") else None
     interval = "-"
     if quantity.low is not None and quantity.high is not None:
         interval = f"{write(quantity.low)} .. {write(quantity.high)}"

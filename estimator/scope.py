@@ -58,7 +58,7 @@ def _basis_warnings(
     if formulas == "textbook":
         yield "textbook formulas: uncalibrated, and known to be wrong (KV cache with all heads, times added up)"
     elif referenced:
-        yield "from the catalogue: nothing was measured on it here, and its memory is theory"
+        yield "from the catalogue: no run of this program was on it, and its memory is theory"
     elif hardware.catalogued:
         yield (
             "theory only, the fastest that the hardware allows: it comes from the catalogue, nothing was measured on "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from calibration.published.choosing import LENGTHS, Nested, final_fit, nested
 from calibration.published.fitting import Array, Fitted, Samples, Settings, residual_file, rounded, samples_of
 from calibration.published.gate import Gated, gated
 from calibration.published.intervals import cell_coverage, reach_of, scores
+from calibration.published.learning import errors_by_count
+from calibration.published.moving import Moved, moved
 from calibration.published.rows import FOLDER, Row, digest_of, published_rows
-from estimator.reference.file import HeldOutMachines, PhaseFit, Reference
+from estimator.reference.file import HeldOutMachines, Moving, PhaseFit, Reference
 from estimator.reference.machine import BACK_ENDS, BackEnd
 
 ORIGIN = "results/reference/published, fitted by `python -m calibration reference`: generated, do not edit"
@@ -55,6 +57,7 @@ class Built:
     reference: Reference
     gate: Gated
     parts: dict[tuple[str, str], Part]
+    moved: dict[str, Moved]
 
 
 def built(folder: Path = FOLDER) -> Built:
@@ -64,6 +67,7 @@ def built(folder: Path = FOLDER) -> Built:
     # Matrices of 350 rows: threads of the solver wait for each other longer than they work, most where others work too.
     with threadpool_limits(1, user_api="blas"):
         parts = {(group, phase): _part(samples_of(group, phase, gate.kept, LENGTHS)) for group, phase in PARTS}
+        found = {phase: moved(_of_phase(parts, phase)) for phase in ("prefill", "decode")}
     groups: dict[str, dict[str, PhaseFit]] = {}
     back_ends = [name for name in BACK_ENDS if any(row.back_end == name for row in gate.kept)]
     for (group, phase), part in parts.items():
@@ -76,8 +80,13 @@ def built(folder: Path = FOLDER) -> Built:
         machines={name: _machines(gate.kept, name) for name in back_ends},
         build_years={name: _build_years(gate.kept, name) for name in back_ends},
         groups=groups,
+        moving={phase: _moving(entry) for phase, entry in found.items()},
     )
-    return Built(reference, gate, parts)
+    return Built(reference, gate, parts, found)
+
+
+def _of_phase(parts: Mapping[tuple[str, str], Part], phase: str) -> dict[str, tuple[Samples, Nested]]:
+    return {group: (part.samples, part.nested) for (group, other), part in parts.items() if other == phase}
 
 
 def is_short(row: Row) -> bool:
@@ -91,6 +100,12 @@ def _part(samples: Samples) -> Part:
     if not samples.rows:
         raise CalibrationError(f"no published row of {samples.group}, {samples.phase} passes the gate")
     return Part(samples, nested(samples), final_fit(samples))
+
+
+def _moving(found: Moved) -> Moving:
+    """What the file says of moving."""
+    widening = None if found.widening is None else rounded(found.widening)
+    return Moving(found.strength, widening, errors_by_count(found))
 
 
 def phase_fit(samples: Samples, fitted: Fitted, held_out: dict[str, HeldOutMachines]) -> PhaseFit:

@@ -25,7 +25,7 @@ from calibration.published.fitting import (
     fit_residual,
     row_weights,
 )
-from calibration.published.intervals import LEAST_MACHINES, reach_of, scores
+from calibration.published.intervals import LEAST_MACHINES, reaches, scores
 from calibration.published.rows import Row
 
 LENGTHS = (1.0, 2.0, 4.0)
@@ -49,13 +49,16 @@ class HeldOutRows:
 class Nested:
     """Rows whose machine was left out of all: `covered` is 1 where the interval held, 0 where not, NaN without one.
 
-    `reach` is that of each row's interval; `chosen` counts how often settings were chosen for a back end.
+    `reach` is that of each row's interval; `chosen` counts how often settings were chosen for a back end. `without`
+    has for each machine what can be known without it: all rows as predicted by fits to neither their fold of machines
+    nor that machine (its own rows: as in `held`), and the reach of each row's back end.
     """
 
     held: HeldOutRows
     reach: Array
     covered: Array
     chosen: Counter[tuple[str, Settings]]
+    without: dict[str, tuple[HeldOutRows, Array]]
 
 
 def machine_key(row: Row) -> str:
@@ -127,19 +130,18 @@ def nested(samples: Samples) -> Nested:
     """Every machine left out of the fit, of the choice of its settings and of its intervals."""
     names = np.array([row.machine_name for row in samples.rows])
     empty = np.full(len(names), math.nan)
-    found = Nested(HeldOutRows(empty.copy(), empty.copy()), empty.copy(), empty.copy(), Counter())
+    found = Nested(HeldOutRows(empty.copy(), empty.copy()), empty.copy(), empty.copy(), Counter(), {})
     for machine in samples.machines:
         rest, asked = np.flatnonzero(names != machine), np.flatnonzero(names == machine)
         chosen, inner = choose(samples, rest)
         fitted = fit_residual(samples, fit_physics(samples, rest), chosen)
         found.held.seconds[asked] = fitted.seconds(samples, asked)
         found.held.distance[asked] = fitted.distance(samples, asked)
-        inner_scores = scores(samples, inner.seconds, inner.distance)
-        for back_end in sorted({str(name) for name in samples.back_ends[asked]}):
-            reach = reach_of(samples, inner_scores, back_end, rest)
-            found.reach[asked[samples.back_ends[asked] == back_end]] = math.nan if reach is None else reach
-            if back_end in chosen:
-                found.chosen[back_end, chosen[back_end]] += 1
+        inner.seconds[asked], inner.distance[asked] = found.held.seconds[asked], found.held.distance[asked]
+        reach = reaches(samples, scores(samples, inner.seconds, inner.distance), rest)
+        found.reach[asked] = reach[asked]
+        found.without[machine] = inner, reach
+        found.chosen.update((name, chosen[name]) for name in {str(n) for n in samples.back_ends[asked]} & set(chosen))
     known = ~np.isnan(found.reach)
     found.covered[known] = (scores(samples, found.held.seconds, found.held.distance) <= found.reach)[known]
     return found

@@ -25,6 +25,7 @@ from calibration.published.fitting import (
     kernels_of,
     samples_of,
 )
+from calibration.published.learning import learning_table
 from calibration.published.rows import Row
 from calibration.published.tables import GPUS, PHASES, Errors, Table, errors_of, errors_table
 from estimator.reference.amounts import FEATURES
@@ -237,6 +238,7 @@ def _joined(label: str, phase: str, pieces: Sequence[Piece]) -> Errors:
 
 TABLES: tuple[Callable[[Built], Table], ...] = (
     machine_table,
+    lambda found: learning_table(found.moved),
     group_table,
     baseline_table,
     left_out_table,

@@ -43,6 +43,12 @@ def reach_of(samples: Samples, found: Array, back_end: str, among: Indices) -> f
     return weighted_quantile(found[here], weights, min(1.0, LEVEL * (1 + 1 / len(rows_of))))
 
 
+def reaches(samples: Samples, found: Array, among: Indices) -> Array:
+    """`reach_of` the back end of each row; NaN where there is none."""
+    reach = {str(name): reach_of(samples, found, str(name), among) for name in sorted(set(samples.back_ends))}
+    return np.array([np.nan if reach[str(name)] is None else reach[str(name)] for name in samples.back_ends])
+
+
 def cell_coverage(samples: Samples, covered: Array, among: Indices) -> float:
     """The mean over machine x model of the share of rows that an interval held."""
     cells: dict[str, list[float]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.published.building import PARTS, Built, Part
 from calibration.published.fitting import Indices
+from calibration.published.learning import learning_chart
 from calibration.published.tables import PHASES, Table
 from harness.page.document import chart_markup, framed
 from harness.page.markup import Html, chart_label, joined, markup, sentences
@@ -22,6 +23,7 @@ def evidence_page(found: Built, tables: Sequence[Table], charting_library: str) 
     """The page: what was measured, charts of both phases, then `tables` in their order."""
     charts = [chart_markup(f"predicted-{phase}", predicted_chart(found, phase)) for phase in PHASES]
     charts += [chart_markup(f"residual-{phase}", residual_chart(found, phase)) for phase in PHASES]
+    charts += [chart_markup(f"learning-{phase}", learning_chart(found.moved, phase)) for phase in PHASES]
     facts = Html(f"<p>{markup(_facts(found))}</p>")
     content = joined([facts, *charts, *(_table(entry) for entry in tables)])
     body = Html(

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -15,15 +15,13 @@ from calibration.errors import CalibrationError
 from estimator import catalog
 from estimator.errors import UnknownName
 from estimator.hardware import find_part
+from estimator.reference.files import file_by_name
 from estimator.reference.machine import BackEnd, Machine, machine_of_part
 from estimator.specs import Model, ModelFile, Workload
-from estimator.tensors import MIXTURES, model_file
 
 FOLDER = Path("results/reference/published")
 _FILES = ("throughput.csv", "models.toml")
 _GIB = 2**30
-# Names of sources -> the mixture of the engine.
-_OTHER = {"MXFP4": "MXFP4_MOE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +127,4 @@ def _machine(name: str, back_end: BackEnd) -> Machine | None:
 
 @cache
 def _file(model: Model, quant: str, file_gib: str) -> ModelFile | None:
-    """The file by the mixture's rules where they are known, else by its published size: head as in Q4_0, one type."""
-    mixture = _OTHER.get(quant, quant)
-    if mixture in MIXTURES:
-        return model_file(model, mixture)
-    if not file_gib:
-        return None
-    plain = model_file(model, "Q4_0")
-    kept = [group for group in plain.groups if group.role in ("head", "vector")]
-    rest = [group for group in plain.groups if group.role not in ("head", "vector")]
-    room = float(file_gib) * _GIB - sum(group.size_bytes for group in kept)
-    elements = sum(group.elements for group in rest)
-    kind = quant.rsplit("_", 1)[0] if quant.startswith("Q") and "_K_" in quant else quant
-    typed = [replace(g, quant_type=kind, size_bytes=round(room * g.elements / elements)) for g in rest]
-    return ModelFile(model, quant, (*kept, *typed))
+    return file_by_name(model, quant, float(file_gib) * _GIB if file_gib else None)

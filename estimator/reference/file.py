@@ -8,9 +8,13 @@ Owns the format. Of each group of back ends and each phase it holds
     points      where was measured
     residuals   how measurements there differed from that, for each back end; see `Residual`
     held_out    the errors and the interval on machines that the fit had not seen, for each back end
-    valid     between which values each feature was measured, and which families
+    valid       between which values each feature was measured, and which families
 
-`make reference-published` rebuilds it from results/reference/published, byte for byte.
+and of each phase
+
+    moving      how far cells measured on a machine move its answer, and the errors that leaves; see `Moving`
+
+`make reference-published` rebuilds it from results/reference/published, byte for byte. Format 2: `moving`.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from estimator.errors import UnreadableFile
 from estimator.json_files import read_json
 from estimator.plain import from_plain, to_plain
 
-FORMAT = 1
+FORMAT = 2
 PATH = Path(__file__).parents[1] / "data/reference_published.json"
 
 
@@ -74,6 +78,52 @@ class HeldOutMachines:
 
 
 @dataclass(frozen=True, slots=True)
+class Strength:
+    """How the variance of log(measured / reference) on a machine that was left out divides; the shares add up to 1.
+
+    `common` to all cells of the machine, `alike` to cells alike (exp(-d² / (2 length²)) of the squared distance of
+    their features), `noise` of each cell by itself. The reference counts as much as (1 - common) / common own cells
+    that are not alike.
+    """
+
+    common: float
+    alike: float
+    length: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class MovedErrors:
+    """Errors of machines left out and moved by `cells` of their own (None: all but the model x type that is asked).
+
+    Of tokens per second, |predicted - measured| / measured, of models x types that none of those cells had, each
+    machine counting the same; `unmoved` is the mean without own cells on the same rows. `coverage` is the share that
+    intervals held, None without any.
+    """
+
+    cells: int | None
+    rows: int
+    machines: int
+    unmoved: float
+    mean: float
+    median: float
+    coverage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """How own cells move the answers of a phase, whatever the back end, and the errors that left by group of back ends.
+
+    The interval reaches +-reach x (1 + distance) x spread x `widening`, `spread` as of moving.py; None where too few
+    machines were left out to say.
+    """
+
+    strength: Strength
+    widening: float | None
+    held_out: dict[str, tuple[MovedErrors, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseFit:
     """All that answers one phase of one group of back ends."""
 
@@ -100,6 +150,7 @@ class Reference:
     machines: dict[str, tuple[str, ...]]
     build_years: dict[str, tuple[float, float]]
     groups: dict[str, dict[str, PhaseFit]]
+    moving: dict[str, Moving]
     format: int = FORMAT
 
 

@@ -1,6 +1,7 @@
 """The reference's answer: TTFT and time per token of hardware that nobody here has measured, with an interval.
 
-seconds = factor x Σ price x ideal time x exp(residual)
+seconds = factor x Σ price x ideal time x exp(residual) x exp(shift); the shift is that of cells measured on the
+machine, 0 without any.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from estimator.answer import Quantity
+from estimator.answer import Basis, Quantity
 from estimator.coefficients import Coefficients
 from estimator.reference.amounts import FEATURES, ideal_times, position
-from estimator.reference.file import HeldOutMachines, PhaseFit, Point, Reference
+from estimator.reference.basis import basis_of
+from estimator.reference.file import Moving, PhaseFit, Point, Reference
 from estimator.reference.machine import GROUPS, Machine
+from estimator.reference.moving import Own, OwnCell, pooled, shift_at
 from estimator.specs import ModelFile, Workload
 
 _WORDS = {"prefill": "time to first token", "decode": "time per token"}
@@ -29,11 +32,12 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The reference, asked about one machine: `devices` of it."""
+    """The reference, asked about one machine: `devices` of it; `own` are cells that were measured on it, if any."""
 
     reference: Reference
     machine: Machine
     devices: int = 1
+    own: Own | None = None
 
 
 Calibration = Coefficients | Published
@@ -54,6 +58,7 @@ def reference_answer(file: ModelFile, work: Workload, published: Published) -> R
     machine, fits = published.machine, published.reference.groups.get(GROUPS[published.machine.back_end], {})
     warnings: list[str] = []
     found: dict[str, Quantity | None] = {}
+    own: dict[str, tuple[OwnCell, ...]] = {}
     for phase, words in _WORDS.items():
         fit = fits.get(phase)
         why = _unanswerable(phase, fit, work, published)
@@ -61,14 +66,39 @@ def reference_answer(file: ModelFile, work: Workload, published: Published) -> R
         if fit is None or why:
             warnings.append(f"{words}: theory alone: {why}")
             continue
-        _, newest = published.reference.build_years[machine.back_end]
-        at = position(phase, file, work, machine, {"build_year": newest, "single_run": 0.0})
-        found[phase] = _quantity(fit, physics_s(fit, ideal_times(phase, file, work, machine), machine), at, machine)
+        at = _position(phase, file, work, published)
+        own[phase] = own_cells(fit, phase, published)
+        physics = _physics_s(fit, phase, file, work, machine)
+        found[phase] = _answered(fit, physics, at, machine, published.reference.moving[phase], own[phase])
         warnings += [f"{words}: {sentence}" for sentence in _range_warnings(fit, at, file, machine, phase)]
     if not any(found.values()):
         return ReferenceAnswer(None, None, tuple(warnings), None)
     warnings += _question_warnings(file, work, machine)
-    return ReferenceAnswer(found["prefill"], found["decode"], tuple(warnings), _basis(published, found))
+    warnings += _left_out_warnings(published.own)
+    basis = basis_of(published.reference, machine, {phase: len(cells) for phase, cells in own.items()})
+    return ReferenceAnswer(found["prefill"], found["decode"], tuple(warnings), basis)
+
+
+def own_cells(fit: PhaseFit, phase: str, published: Published) -> tuple[OwnCell, ...]:
+    """The machine's own cells of `phase` with log(measured / reference), the reference asked for the same build."""
+    found = []
+    for cell in published.own.cells if published.own else ():
+        if cell.phase == phase:
+            at = _position(phase, cell.file, cell.work, published)
+            physics = _physics_s(fit, phase, cell.file, cell.work, published.machine)
+            correction, _ = residual_of(fit, at, published.machine)
+            found.append(OwnCell(at, math.log(cell.seconds / physics) - correction))
+    return pooled(found)
+
+
+def _position(phase: str, file: ModelFile, work: Workload, published: Published) -> tuple[float, ...]:
+    """Of a question, which is taken to mean the newest build."""
+    _, newest = published.reference.build_years[published.machine.back_end]
+    return position(phase, file, work, published.machine, {"build_year": newest, "single_run": 0.0})
+
+
+def _physics_s(fit: PhaseFit, phase: str, file: ModelFile, work: Workload, machine: Machine) -> float:
+    return physics_s(fit, ideal_times(phase, file, work, machine), machine)
 
 
 def physics_s(fit: PhaseFit, times: Mapping[str, float], machine: Machine) -> float:
@@ -90,19 +120,24 @@ def residual_of(fit: PhaseFit, at: Sequence[float], machine: Machine) -> tuple[f
 
 
 def _squared_distance(point: Point, at: Sequence[float], machine: Machine) -> float:
-    moved = sum((one - other) ** 2 for one, other in zip(at, point.at, strict=True))
+    moved = math.dist(at, point.at) ** 2
     differ = (point.back_end != machine.back_end) + (point.family != machine.family) + (point.maker != machine.maker)
     return moved + differ
 
 
-def _quantity(fit: PhaseFit, physics: float, at: Sequence[float], machine: Machine) -> Quantity:
+def _answered(
+    fit: PhaseFit, physics: float, at: Sequence[float], machine: Machine, moving: Moving, own: Sequence[OwnCell]
+) -> Quantity:
+    """The value, moved by `own` where there are any, with the interval that is known of such answers."""
     correction, distance = residual_of(fit, at, machine)
-    value = physics * math.exp(correction)
-    reach = fit.held_out[machine.back_end].reach
-    if reach is None:
-        return Quantity(value, basis="reference")
-    widened = math.exp(reach * (1.0 + distance))
-    return Quantity(value, value / widened, value * widened, basis="reference")
+    shift = shift_at(moving.strength, own, at)
+    value = physics * math.exp(correction + shift.log)
+    basis: Basis = "moved" if own else "reference"
+    reach, widening = fit.held_out[machine.back_end].reach, moving.widening if own else 1.0
+    if reach is None or widening is None:
+        return Quantity(value, basis=basis)
+    widened = math.exp(reach * (1.0 + distance) * shift.spread * widening)
+    return Quantity(value, value / widened, value * widened, basis=basis)
 
 
 def _unanswerable(phase: str, fit: PhaseFit | None, work: Workload, published: Published) -> str:
@@ -129,6 +164,13 @@ def _question_warnings(file: ModelFile, work: Workload, machine: Machine) -> Ite
         yield "of a CPU the memory is assumed as fast as its maker allows: state yours with --bandwidth"
 
 
+def _left_out_warnings(own: Own | None) -> Iterator[str]:
+    """One sentence for each reason for which results of the user's own were not used."""
+    if own is not None:
+        for reason, count in own.left_out.items():
+            yield f"{count} of the results in {own.source} moved nothing: {reason}"
+
+
 def _range_warnings(fit: PhaseFit, at: Sequence[float], file: ModelFile, machine: Machine, phase: str) -> Iterator[str]:
     """Sentences on what lies outside of the measurements, and on a missing interval."""
     for feature, value, low, high in zip(FEATURES, at, fit.lowest, fit.highest, strict=True):
@@ -143,26 +185,3 @@ def _range_warnings(fit: PhaseFit, at: Sequence[float], file: ModelFile, machine
     held_out = fit.held_out[machine.back_end]
     if held_out.reach is None:
         yield f"no interval: only {held_out.machines} machines were measured with {machine.back_end}"
-
-
-def _basis(published: Published, found: Mapping[str, Quantity | None]) -> str:
-    """Which measurements, how many, how old, and how far off on machines left out."""
-    machine, reference = published.machine, published.reference
-    fits = reference.groups[GROUPS[machine.back_end]]
-    oldest, newest = (int(year) for year in reference.build_years[machine.back_end])
-    errors = [
-        f"{phase} off by {_error(fits[phase].held_out[machine.back_end])}" for phase, answer in found.items() if answer
-    ]
-    measured = machine.name in reference.machines[machine.back_end]
-    own = "it is among them" if measured else "it is not among them"
-    return (
-        f"the reference fit to published llama.cpp speeds of {len(reference.machines[machine.back_end])} machines with "
-        f"{machine.back_end} ({own}), builds of {oldest} to {newest}; with each machine left out, {'; '.join(errors)}"
-    )
-
-
-def _error(held_out: HeldOutMachines) -> str:
-    return (
-        f"{held_out.mean:.0%} on average, {held_out.median:.0%} at the median "
-        f"({held_out.rows} rows of {held_out.machines} machines)"
-    )

@@ -77,6 +77,6 @@ def _judged(name: str, limit: Limit, found: Quantity) -> Finding:
     if judged is None:
         return Finding(name, label, limit.bound, None, "unknown", "unknown", False)
     met = judged <= limit.bound if limit.side == "max" else judged >= limit.bound
-    alone = found.basis == "theory" or (found.basis == "reference" and end is None)
+    alone = found.basis == "theory" or (found.basis in ("moved", "reference") and end is None)
     proven = not met or not alone or limit.quantity.endswith("_bytes")
     return Finding(name, label, limit.bound, judged, found.basis, "met" if met else "not met", proven)

@@ -122,4 +122,4 @@ def test_tables_and_page_hold_every_back_end_and_need_no_network(rebuilt: Built)
     page = evidence_page(rebuilt, tables, "/* charts */")
     assert "default-src 'none'" in page
     assert not re.search(r'(src|href)="?https?:', page)
-    assert page.count('class="chart"') == 4
+    assert page.count('class="chart"') == 6

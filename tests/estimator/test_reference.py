@@ -18,10 +18,12 @@ from estimator.plain import to_plain
 from estimator.reference.amounts import FEATURES, ideal_times, position, shares
 from estimator.reference.file import (
     HeldOutMachines,
+    Moving,
     PhaseFit,
     Point,
     Reference,
     Residual,
+    Strength,
     read_reference,
     reference_text,
     shipped_reference,
@@ -37,6 +39,7 @@ WORK = Workload(512, 128)
 PART = find_part("RTX 3090")
 MACHINE = machine_of_part(PART)
 BUILD = {"build_year": 2026.0, "single_run": 0.0}
+MOVING = Moving(Strength(0.5, 0.3, 1.0, 0.2), 1.1, {})
 HELD_OUT = HeldOutMachines(40, 12, 0.1, 0.05, 0.4, math.log(1.5))
 PRICES = {
     "decode": {"weights.plain": 1.25, "weights.k": 1.5, "step": 1e-4},
@@ -53,7 +56,8 @@ def phase_fit(phase: str, **changes: object) -> PhaseFit:
 
 def reference(**changes: object) -> Reference:
     groups = {"discrete": {phase: phase_fit(phase, **changes) for phase in PRICES}}
-    return Reference("made", "sha256:0", 40, {"CUDA": ("NVIDIA GeForce RTX 3080",)}, {"CUDA": (2023.9, 2026.0)}, groups)
+    years, moving = {"CUDA": (2023.9, 2026.0)}, dict.fromkeys(PRICES, MOVING)
+    return Reference("made", "sha256:0", 40, {"CUDA": ("NVIDIA GeForce RTX 3080",)}, years, groups, moving)
 
 
 def residual(at: tuple[float, ...], family: str = "Ampere") -> dict[str, object]:
