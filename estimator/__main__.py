@@ -2,7 +2,8 @@
 
 Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
 2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
-knows · 4 a file that cannot be read · 6 no Ollama server · 10 coefficients of another machine.
+knows · 4 a file that cannot be read · 6 no Ollama server · 8 no usable result of --measured · 10 coefficients or
+results of another machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the fields of

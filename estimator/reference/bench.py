@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -68,13 +69,15 @@ def entries_in(path: Path) -> tuple[Entry, ...]:
     return tuple(_entry(plain, f"{path}, result {number}") for number, plain in enumerate(found, start=1))
 
 
-def _objects(text: str) -> list[Any]:
-    start = text.lstrip()[:1]
-    if start == "[":
-        found = json.loads(text)
+def _objects(whole: str) -> list[Any]:
+    """The results in the text, from the first line that begins one: messages of the loader may stand before them."""
+    begun = re.search(r"^\s*(\[\s*\{|\[\s*$|\{|\"?build_commit\"?,)", whole, re.MULTILINE)
+    text = whole[begun.start() :].lstrip() if begun else whole.lstrip()
+    if text[:1] == "[":
+        found, _ = json.JSONDecoder().raw_decode(text)
         return found if isinstance(found, list) else [found]
-    if start == "{":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if text[:1] == "{":
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return list(csv.DictReader(io.StringIO(text), strict=True))
 
 

@@ -88,18 +88,21 @@ def _require_same(entries: Iterable[Entry], part: Part, back_end: BackEnd, path:
 
 def _is_of(name: str, part: Part) -> bool:
     """Whether the engine's name of a device is that of `part`; "Apple M2 Max" is any of the chips called so."""
-    shown = _plain(name)
     if part.kind == "unified":
-        return machine_key(shown) == machine_key(_plain(part.name))
-    try:
-        return find_part(shown).name == part.name
-    except UnknownName:
-        return False
+        return machine_key(_plain(name)) == machine_key(_plain(part.name))
+    for shown in (_plain(name), _plain(name).removesuffix(" Graphics")):
+        try:
+            return find_part(shown).name == part.name
+        except UnknownName:
+            continue
+    return False
 
 
 def _plain(name: str) -> str:
-    """Without what drivers, processors and the catalogue add: "(RADV NAVI31)", "16-Core Processor", "@ 3.60GHz"."""
-    return re.sub(r"\s*(\(.*|@.*|\bw/.*|\bwith .*|\d+-Core.*)$", "", name)
+    """Without what drivers, makers and the catalogue add: "(R)", "13th Gen", "(RADV NAVI31)", "16-Core Processor"."""
+    marked = re.sub(r"\((R|TM)\)", " ", name, flags=re.IGNORECASE).strip()
+    shown = re.sub(r"^\d+th Gen |\s*(\(.*|@.*|\bw/.*|\bwith .*|\d+-Core.*|\bCPU\b.*)$", "", marked)
+    return re.sub(r"\s+", " ", shown)
 
 
 def _measured(entry: Entry) -> Measured | str:

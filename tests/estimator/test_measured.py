@@ -201,6 +201,28 @@ def test_files_that_are_not_there_binary_or_huge_are_refused(tmp_path: Path) -> 
             own_measurements(tmp_path / name, CARD)
 
 
+def test_messages_of_the_loader_before_the_results_are_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, {}, DECODE)
+    whole = own_measurements(path, CARD).cells
+    path.write_text(f"ggml_cuda_init: found 1 CUDA devices:\n[0] RTX 4080\n{path.read_text('utf-8')}\ndone\n", "utf-8")
+    assert own_measurements(path, CARD).cells == whole
+
+
+@pytest.mark.parametrize(
+    ("shown", "part"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100 SXM 80GB"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM 80GB"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 4060 Laptop GPU", "RTX 4060 Laptop"),
+        ("Intel(R) Arc(tm) A770 Graphics (DG2)", "Arc A770"),
+        ("NVIDIA GB10", "GB10"),
+    ],
+)
+def test_names_that_drivers_print_are_those_of_the_catalogue(tmp_path: Path, shown: str, part: str) -> None:
+    assert own_measurements(written(tmp_path, {"gpu_info": shown}), find_part(part)).cells
+
+
 def predicted(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(folder, "predict", "--model", "llama3.1:8b", "--quant", "q4_k_m", *arguments)
 
