@@ -138,6 +138,27 @@ def _left_out(reasons: Sequence[str]) -> None:
         OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
+def own(
+    results: Paths = None,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("results/own.json"),
+    include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too.")] = False,
+    gpu: Annotated[str | None, typer.Option(help="The GPU's name, where no driver told it.")] = None,
+) -> None:
+    """Write runs on a GPU in llama-bench's format, for `estimator predict --hardware GPU --measured FILE`."""
+    from calibration.own import own_results
+    from estimator.json_files import write_whole
+
+    found = own_results(results or [DEFAULT_RESULTS], include_noisy, gpu)
+    try:
+        write_whole(output, json.dumps(found.entries, indent=1) + "\n")
+    except OSError as error:
+        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    _left_out(found.left_out)
+    told = f"{len(found.entries)} cells of {found.device} with {found.back_end}: {output}"
+    OUT.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command("api-reference")
 def api_reference(
     published: Annotated[Path, typer.Argument(help="The folder of published requests.")] = PUBLISHED_API,

@@ -33,6 +33,7 @@ class FakeGpu:
     errors: dict[str, int] = field(default_factory=dict)
     lost_after: int | None = None
     calls: int = 0
+    name: bytes = b"Fake H200"
 
 
 class FakeNvml:
@@ -87,7 +88,7 @@ class FakeNvml:
         return 0
 
     def _nvmlDeviceGetName(self, gpu: FakeGpu, text: Any, size: Any) -> None:
-        text.value = b"Fake H200"
+        text.value = gpu.name
 
     def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, memory: Any) -> None:
         memory._obj.total, memory._obj.used = 141 * 2**30, gpu.used_bytes
