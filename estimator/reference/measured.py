@@ -27,6 +27,7 @@ _BESIDE = ("CPU", "BLAS", "RPC", "")
 # Parameters of the engine's count differ from the catalogue's by tensors such as rope's factors.
 _SAME_PARAMETERS = 1e-3
 _MOST_TOKENS = 10_000_000
+_LEAST_PER_S, _MOST_PER_S = 1e-4, 1e8
 
 
 class NoUsableCell(EstimatorError):
@@ -113,7 +114,7 @@ def _measured(entry: Entry) -> Measured | str:
         return reason
     file = _file(model, _quant(entry.model_type), entry.model_size)
     if file is None:
-        return f"weight type {_quant(entry.model_type)!r} is not known"
+        return f"weight type {_quant(entry.model_type)[:40]!r} of that size is not known"
     phase = "prefill" if entry.n_prompt else "decode"
     work = Workload(
         prompt_tokens=entry.n_prompt or 1,
@@ -133,7 +134,8 @@ def _unusable(entry: Entry, model: Model | None) -> str:
     placed = entry.no_kv_offload or entry.n_cpu_moe or entry.tensor_buft_overrides not in ("none", "")
     rules = (
         (bool(entry.n_prompt) == bool(entry.n_gen), "prompt and generation timed together"),
-        (entry.avg_ts <= 0 or min(entry.n_prompt, entry.n_gen, entry.n_depth) < 0, "no speed, or negative tokens"),
+        (min(entry.n_prompt, entry.n_gen, entry.n_depth) < 0, "negative tokens"),
+        (not _LEAST_PER_S <= entry.avg_ts <= _MOST_PER_S, "no speed of any machine"),
         (entry.n_prompt + entry.n_gen + entry.n_depth > _MOST_TOKENS, "more tokens than any context has"),
         (min(entry.n_ubatch, entry.n_batch) < 1, "no micro-batch"),
         (bool(entry.embeddings), "embeddings, not generation"),
@@ -163,7 +165,8 @@ def _file(model: Model, quant: str, size_bytes: int) -> ModelFile | None:
         block_bytes(block_type(quant.removesuffix("_MOE")))
     except UnknownName:
         return None
-    return file_by_name(model, quant, size_bytes)
+    file = file_by_name(model, quant, size_bytes)
+    return file if file and all(group.size_bytes > 0 for group in file.groups) else None
 
 
 def _quant(model_type: str) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from estimator.belonging import Elsewhere
 from estimator.errors import EstimatorError, UnreadableFile
 from estimator.hardware import find_part
+from estimator.reference.file import shipped_reference
+from estimator.reference.machine import machine_of_part
 from estimator.reference.measured import NoUsableCell, own_measurements
+from estimator.reference.speed import Published, reference_answer
 from tests.estimator.test_command import run
 
 CARD = find_part("RTX 4080")
@@ -89,7 +95,9 @@ def test_models_and_weight_types_are_known_by_what_the_engine_calls_them(
         ({"n_gen": 128}, "timed together"),
         ({"n_prompt": 0}, "timed together"),
         ({"avg_ts": 0}, "no speed"),
-        ({"n_depth": -5}, "no speed, or negative"),
+        ({"n_depth": -5}, "negative tokens"),
+        ({"avg_ts": 1e-300}, "no speed"),
+        ({"model_type": "qwen2 7B Q3_K - Large", "model_size": 100}, "of that size is not known"),
         ({"n_prompt": 10**12}, "more tokens"),
         ({"n_ubatch": 0}, "no micro-batch"),
         ({"embeddings": True}, "embeddings"),
@@ -99,7 +107,7 @@ def test_models_and_weight_types_are_known_by_what_the_engine_calls_them(
         ({"n_cpu_moe": 4}, "not whole on the device"),
         ({"no_kv_offload": True}, "not whole on the device"),
         ({"type_v": "q8_0"}, "not F16"),
-        ({"model_type": "qwen2 7B XQ9_Z"}, "weight type 'XQ9_Z' is not known"),
+        ({"model_type": "qwen2 7B XQ9_Z"}, "weight type 'XQ9_Z' of that size is not known"),
     ],
 )
 def test_what_cannot_be_compared_is_left_out_and_counted_with_the_reason(
@@ -190,6 +198,33 @@ def test_what_is_no_output_of_llama_bench_is_refused_in_one_line(tmp_path: Path,
     path.write_text(content, "utf-8")
     with pytest.raises(UnreadableFile, match=words) as caught:
         own_measurements(path, CARD)
+    assert "\n" not in str(caught.value)
+
+
+ODD = st.one_of(st.none(), st.booleans(), st.integers(-9, 10**9), st.floats(), st.text(max_size=9), st.just([]))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(sorted(RESULT)), ODD, max_size=4))
+def test_whatever_a_field_holds_the_answer_is_a_number_or_an_error_of_ours(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = written(tmp_path, change)
+    try:
+        own = own_measurements(path, CARD, anyway=True)
+    except EstimatorError:
+        return
+    published = Published(shipped_reference(), machine_of_part(CARD, own.back_end), own=own)
+    answer = reference_answer(own.cells[0].file, own.cells[0].work, published)
+    assert all(found is None or math.isfinite(found.value or 0.0) for found in (answer.prefill, answer.step))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_whatever_bytes_a_file_has_it_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bench").write_bytes(content)
+    with pytest.raises(EstimatorError) as caught:
+        own_measurements(tmp_path / "bench", CARD)
     assert "\n" not in str(caught.value)
 
 
