@@ -43,8 +43,12 @@ def own_measurements(path: Path, part: Part, anyway: bool = False) -> Own:
     """
     entries = entries_in(path)
     back_end = _back_end(entries, part, path)
-    if not anyway:
-        _require_same(entries, part, back_end, path)
+    elsewhere = _elsewhere(entries, part, back_end)
+    if elsewhere and not anyway:
+        raise Elsewhere(
+            f"{path} was measured on {elsewhere}, not on {part.name}: name that with --hardware, or use it all the "
+            "same with --anyway"
+        )
     reasons: Counter[str] = Counter()
     cells = []
     for entry in entries:
@@ -55,7 +59,7 @@ def own_measurements(path: Path, part: Part, anyway: bool = False) -> Own:
             reasons[found] += 1
     if not cells:
         raise NoUsableCell(f"no result in {path} can move the reference: {_counted(reasons)}")
-    return Own(str(path), back_end, tuple(cells), dict(reasons))
+    return Own(str(path), back_end, tuple(cells), dict(reasons), elsewhere)
 
 
 def _back_end(entries: Iterable[Entry], part: Part, path: Path) -> BackEnd:
@@ -77,14 +81,13 @@ def _computing(backends: str) -> str:
     return next((name for name in names if name not in _BESIDE), "CPU")
 
 
-def _require_same(entries: Iterable[Entry], part: Part, back_end: BackEnd, path: Path) -> None:
+def _elsewhere(entries: Iterable[Entry], part: Part, back_end: BackEnd) -> str:
+    """The device of the first result that is not of `part`; "" where all are."""
     for entry in entries:
         names = [entry.cpu_info] if back_end == "CPU" else [name.strip() for name in entry.gpu_info.split(",")]
         if not any(_is_of(name, part) for name in names):
-            raise Elsewhere(
-                f"{path} was measured on {', '.join(names)[:80] or 'unnamed hardware'}, not on {part.name}: name that "
-                "with --hardware, or use it all the same with --anyway"
-            )
+            return ", ".join(names)[:80] or "unnamed hardware"
+    return ""
 
 
 def _is_of(name: str, part: Part) -> bool:

@@ -34,12 +34,16 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """The cells of `source`, measured on one machine with one back end; `left_out` counts the others by reason."""
+    """The cells of `source`, measured on one machine with one back end; `left_out` counts the others by reason.
+
+    `elsewhere` names the hardware where it is not that of the question, but wanted all the same.
+    """
 
     source: str
     back_end: BackEnd
     cells: tuple[Measured, ...]
     left_out: dict[str, int]
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def reference_answer(file: ModelFile, work: Workload, published: Published) -> R
     if not any(found.values()):
         return ReferenceAnswer(None, None, tuple(warnings), None)
     warnings += _question_warnings(file, work, machine)
-    warnings += _left_out_warnings(published.own)
+    warnings += _own_warnings(published.own)
     basis = basis_of(published.reference, machine, {phase: len(cells) for phase, cells in own.items()})
     return ReferenceAnswer(found["prefill"], found["decode"], tuple(warnings), basis)
 
@@ -164,8 +164,10 @@ def _question_warnings(file: ModelFile, work: Workload, machine: Machine) -> Ite
         yield "of a CPU the memory is assumed as fast as its maker allows: state yours with --bandwidth"
 
 
-def _left_out_warnings(own: Own | None) -> Iterator[str]:
-    """One sentence for each reason for which results of the user's own were not used."""
+def _own_warnings(own: Own | None) -> Iterator[str]:
+    """Whether the user's own results are of other hardware, and each reason for which some were not used."""
+    if own is not None and own.elsewhere:
+        yield f"{own.source} was measured on {own.elsewhere}"
     if own is not None:
         for reason, count in own.left_out.items():
             yield f"{count} of the results in {own.source} moved nothing: {reason}"

@@ -74,8 +74,8 @@ def test_the_pages_say_of_own_cells_what_the_shipped_file_says(shipped: Referenc
     decode, prefill = ([lines[phase][cells] for cells in (3, 20)] for phase in ("decode", "prefill"))
     told = (
         f"decode fell from {decode[0].unmoved:.1%} to {decode[0].mean:.1%} off and prefill from "
-        f"{prefill[0].unmoved:.0%} to {prefill[0].mean:.0%} on cards left out, with twenty from {decode[1].unmoved:.1%} to {decode[1].mean:.1%} "
-        f"and from {prefill[1].unmoved:.0%} to {prefill[1].mean:.1%}"
+        f"{prefill[0].unmoved:.0%} to {prefill[0].mean:.0%} on cards left out, with twenty from "
+        f"{decode[1].unmoved:.1%} to {decode[1].mean:.1%} and from {prefill[1].unmoved:.0%} to {prefill[1].mean:.1%}"
     )
     readme = (PATH.parents[2] / "README.md").read_text("utf-8")
     assert re.sub(r"%(?= to)", "", told).replace("%", " %").replace("  ", " ") in " ".join(readme.split())

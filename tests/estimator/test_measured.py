@@ -132,7 +132,11 @@ def test_results_of_another_card_are_refused_unless_they_are_wanted(tmp_path: Pa
     path = written(tmp_path, {}, {"gpu_info": "NVIDIA GeForce RTX 3090"})
     with pytest.raises(Elsewhere, match="measured on NVIDIA GeForce RTX 3090, not on NVIDIA GeForce RTX 4080"):
         own_measurements(path, CARD)
-    assert len(own_measurements(path, CARD, anyway=True).cells) == 2
+    wanted = own_measurements(path, CARD, anyway=True)
+    assert len(wanted.cells) == 2
+    cell = wanted.cells[0]
+    answer = reference_answer(cell.file, cell.work, Published(shipped_reference(), machine_of_part(CARD), own=wanted))
+    assert f"{path} was measured on NVIDIA GeForce RTX 3090" in answer.warnings
 
 
 @pytest.mark.parametrize(
