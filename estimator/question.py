@@ -68,6 +68,8 @@ def _own(options: Namespace, part: Part, devices: int) -> Own | None:
         return None
     if devices > 1:
         raise EstimatorError(f"--measured goes with one device: the reference knows nothing of {devices} of them")
+    if options.formulas == "textbook":
+        raise EstimatorError("--measured moves the reference, which the textbook's formulas do not use: leave one out")
     from estimator.reference.measured import own_measurements
 
     return own_measurements(path, part, options.anyway)

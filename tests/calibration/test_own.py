@@ -68,7 +68,7 @@ def gpu_run(
 
 
 def card() -> FakeGpu:
-    return FakeGpu(processes={PID: 2**30}, name=b"NVIDIA H100 80GB HBM3")
+    return FakeGpu(processes={PID: 2**30}, name="NVIDIA H100 80GB HBM3")
 
 
 def test_every_cell_of_a_gpu_is_written_in_the_format_that_is_read(tmp_path: Path) -> None:

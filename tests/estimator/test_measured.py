@@ -286,6 +286,7 @@ def test_a_user_asks_for_another_model_on_a_card_that_was_measured(tmp_path: Pat
         (("--measured", "bench.json"), 2, "--measured goes with --hardware NAME"),
         (("--measured", "bench.json", "--hardware", "2x RTX 4080"), 2, "goes with one device"),
         (("--measured", "bench.json", "--hardware", "RTX 3090"), 10, "not on NVIDIA GeForce RTX 3090"),
+        (("--measured", "bench.json", "--hardware", "RTX 4080", "--formulas", "textbook"), 2, "do not use"),
         (("--measured", "none.json", "--hardware", "RTX 4080"), 4, "cannot read none.json"),
         (("--measured", "bench.json", "--api", "openai:gpt-4"), 2, "--measured is of models on a machine"),
     ],

@@ -27,13 +27,13 @@ class FakeGpu:
     architecture: int = pynvml.NVML_DEVICE_ARCH_HOPPER
     capability: tuple[int, int] = (9, 0)
     mig: bool | None = None
+    name: str = "Fake H200"
     used_bytes: int = 6 * 2**30
     processes: dict[int, int] = field(default_factory=dict)
     reasons: int = 0x4 | 0x20
     errors: dict[str, int] = field(default_factory=dict)
     lost_after: int | None = None
     calls: int = 0
-    name: bytes = b"Fake H200"
 
 
 class FakeNvml:
@@ -88,7 +88,7 @@ class FakeNvml:
         return 0
 
     def _nvmlDeviceGetName(self, gpu: FakeGpu, text: Any, size: Any) -> None:
-        text.value = gpu.name
+        text.value = gpu.name.encode()
 
     def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, memory: Any) -> None:
         memory._obj.total, memory._obj.used = 141 * 2**30, gpu.used_bytes
