@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_info
 
-from harness.doctor import ollama_line, openai_line
-from harness.host import blas_threads, matmul_rate
+from harness.doctor import kept_line, ollama_line, openai_line
+from harness.host import blas_threads, matmul_rate, this_host
+from harness.record import Probes
 from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
 
@@ -84,3 +86,17 @@ def test_the_matrix_product_is_measured_with_as_many_threads_as_the_engine_has()
         assert set(told) == {threads}
         assert blas_threads(threads) == threads
     assert {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"} == before
+
+
+@pytest.mark.parametrize(("broken", "said"), [("folder", "not kept: cannot"), ("file", "not kept: ")])
+def test_rates_that_cannot_be_kept_are_said_and_nothing_is_lost(tmp_path: Path, broken: str, said: str) -> None:
+    path = tmp_path / "machine.json"
+    if broken == "folder":
+        path = tmp_path / "no folder" / "machine.json"
+        path.parent.write_text("a file in its place")
+    else:
+        path.write_text("{")
+    line = kept_line(this_host(), Probes(30e9, 250e9, None, None, None), 2, path)
+    assert line.startswith(said), line
+    assert "\n" not in line
+    assert broken == "folder" or path.read_text() == "{"
