@@ -1,7 +1,7 @@
 """This machine as the estimator sees it: the only module that looks at it, and the only user of psutil.
 
 Memory is read from the system. Bandwidth and compute rate are never guessed: they are stated on the
-command line, or were probed when the coefficients were measured, or are unknown.
+command line, or were probed when the coefficients were measured or by `harness doctor`, or are unknown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from estimator.coefficients import Coefficients
 from estimator.container import container_free_bytes
 from estimator.errors import EstimatorError
+from estimator.probed import Probed
 from estimator.processor import cpu_name
 from estimator.specs import Hardware
 
@@ -34,20 +35,23 @@ def this_machine(
     bandwidth_bytes_per_s: float | None = None,
     compute_flop_per_s: float | None = None,
     coefficients: Coefficients | None = None,
+    probed: Probed | None = None,
 ) -> Hardware:
-    """This machine, with rates as stated, else as probed with `coefficients` on the same CPU, else unknown."""
-    import psutil  # here, because `models` and `--help` need not pay for it
-
-    memory = psutil.virtual_memory()
-    cpu = cpu_name()
-    source = "stated" if bandwidth_bytes_per_s or compute_flop_per_s else "unknown"
+    """This machine; rates as stated, else probed with `coefficients` on this CPU, else as `probed`, else unknown."""
+    cpu, cores, memory_bytes = identity()
+    known: list[tuple[str, float | None, float | None]] = [("stated", bandwidth_bytes_per_s, compute_flop_per_s)]
     if coefficients is not None and coefficients.machine.cpu == cpu:
-        probed = coefficients.machine
-        if source == "unknown" and (probed.bandwidth_bytes_per_s or probed.compute_flop_per_s):
-            source = "probed when the coefficients were measured"
-        bandwidth_bytes_per_s = bandwidth_bytes_per_s or probed.bandwidth_bytes_per_s
-        compute_flop_per_s = compute_flop_per_s or probed.compute_flop_per_s
-    return Hardware(cpu, memory.total, free_bytes(), bandwidth_bytes_per_s, compute_flop_per_s, source)
+        at_fit = coefficients.machine
+        words = "probed when the coefficients were measured"
+        known.append((words, at_fit.bandwidth_bytes_per_s, at_fit.compute_flop_per_s))
+    if probed is not None and probed.is_of(cpu, cores):
+        words = f"measured by `harness doctor`, {probed.probed_at}"
+        known.append((words, probed.read_bytes_per_s, probed.matmul_flop_per_s))
+    bandwidth = next(((rate, words) for words, rate, _ in known if rate), (None, ""))
+    compute = next(((rate, words) for words, _, rate in known if rate), (None, ""))
+    sources = dict.fromkeys(words for _, words in (bandwidth, compute) if words)
+    source = "; ".join(sources) or "unknown"
+    return Hardware(cpu, memory_bytes, free_bytes(), bandwidth[0], compute[0], source)
 
 
 def free_bytes() -> int:

@@ -13,6 +13,7 @@ from estimator.errors import EstimatorError
 from estimator.hardware import Part, find_part, find_parts
 from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
+from estimator.probed import find_probed
 from estimator.reference.file import shipped_reference
 from estimator.reference.machine import machine_of_part
 from estimator.reference.moving import Own
@@ -47,7 +48,7 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
         if getattr(options, "measured", None) is not None:
             raise EstimatorError("--measured goes with --hardware NAME; this machine's own runs `calibration fit` fits")
         fitted = coefficients_here(options)
-        return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
+        return replace(this_machine(bandwidth, compute, fitted, find_probed()), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
     if stated_host(options) and part.kind != "gpu":

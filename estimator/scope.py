@@ -70,7 +70,8 @@ def _basis_warnings(
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
     yield from assumptions(work, hardware)
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
-        yield "theory times need the machine's rates: state them with --bandwidth 25GB/s --compute 200GFLOP/s"
+        measure = "" if hardware.catalogued else "measure them with `python -m harness doctor`, or "
+        yield f"theory times need the machine's rates: {measure}state them with --bandwidth 25GB/s --compute 200GFLOP/s"
 
 
 def assumptions(work: Workload, hardware: Hardware) -> Iterator[str]:

@@ -8,12 +8,15 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from estimator.catalog import models
+from estimator.errors import EstimatorError
+from estimator.probed import DEFAULT_PATH, Probed, keep_probed
 from harness.backends.chat import KEY, OPENAI_URL
 from harness.backends.llamacpp import engine_options
 from harness.backends.ollama_models import server_url
@@ -23,7 +26,7 @@ from harness.fingerprint import this_machine
 from harness.host import blas_threads, probes, this_host
 from harness.overhead import overhead
 from harness.plan import Plan
-from harness.record import Machine, Probes
+from harness.record import Host, Machine, Probes
 from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.rapl import POWERCAP, Rapl
@@ -32,10 +35,15 @@ from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
 
 GIB = 2**30
+# Of the cores, taken by others while the rates were probed: systems count CPU time in hundredths of half a second.
+_BUSY_CORES = 0.15
 
 
-async def examine() -> dict[str, Any]:
-    """Facts by name, as text with units; "host", "machine" and "probes" hold them as a run's header would."""
+async def examine(kept_at: Path = DEFAULT_PATH) -> dict[str, Any]:
+    """Facts by name, as text with units; "host", "machine" and "probes" hold them as a run's header would.
+
+    The rates are kept at `kept_at` for `estimator predict`.
+    """
     plan, store, host = Plan(), Store(), this_host()
     options = engine_options(plan, "")
     own = await overhead(host, fresh=True)
@@ -54,6 +62,7 @@ async def examine() -> dict[str, Any]:
         "read_bandwidth": f"{(measured.read_bytes_per_s or 0) / 1e9:.1f} GB/s with {options.threads} threads",
         "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s with "
         f"{_blas_words(options.threads)} (F32, BLAS)",
+        "kept": kept_line(host, measured, options.threads, kept_at),
         **_machine_lines(machine),
         **_probe_lines(measured),
         "load": f"{measured.load_average:.2f}" if measured.load_average is not None else "unknown",
@@ -71,6 +80,28 @@ async def examine() -> dict[str, Any]:
         "machine": asdict(machine),
         "probes": asdict(measured),
     }
+
+
+def kept_line(host: Host, measured: Probes, threads: int, path: Path) -> str:
+    """Where the rates are kept for the estimator, with the best of earlier ones; why they are not.
+
+    Rates that were probed beside other work are no bound of what the machine can do.
+    """
+    if measured.others_cores is None or measured.others_cores > _BUSY_CORES:
+        taken = "an unknown number of" if measured.others_cores is None else f"{measured.others_cores:.1f}"
+        return f"not kept for `estimator predict`: other work took {taken} cores meanwhile; again when it is quiet"
+    found = Probed(
+        host.cpu, host.physical_cores, threads, measured.read_bytes_per_s, measured.matmul_flop_per_s,
+        datetime.now(UTC).date().isoformat(),
+    )  # fmt: skip
+    try:
+        best = keep_probed(found, path)
+    except EstimatorError as error:
+        return f"not kept: {error}"
+    except OSError as error:
+        return f"not kept: cannot write {path}: {error.strerror or error}"
+    rates = f"{(best.read_bytes_per_s or 0) / 1e9:.1f} GB/s, {(best.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s"
+    return f"{rates} (the best seen) in {path}, for `python -m estimator predict`"
 
 
 def _blas_words(threads: int) -> str:

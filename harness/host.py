@@ -40,11 +40,14 @@ def probes(threads: int, client_overhead_s: float | None = None, note: str = "")
 
     Both are the best of several tries, as capabilities, not as loads. The F32 product by numpy's BLAS
     is no bound for an engine's integer kernels: it places the machine. A BLAS that takes no number of threads
-    (`blas_threads`) uses its own.
+    (`blas_threads`) uses its own. `others_cores` are the cores that were not ours meanwhile.
     """
+    before, started_s, own_s = _taken_s(), time.perf_counter(), time.process_time()
+    read, multiplied = read_bandwidth(threads), matmul_rate(threads)
+    taken_s, own_s = _taken_s() - before, time.process_time() - own_s
     return Probes(
-        read_bytes_per_s=read_bandwidth(threads),
-        matmul_flop_per_s=matmul_rate(threads),
+        read_bytes_per_s=read,
+        matmul_flop_per_s=multiplied,
         client_overhead_s=client_overhead_s,
         load_average=psutil.getloadavg()[0],
         steal_share=_steal_share(),
@@ -52,6 +55,7 @@ def probes(threads: int, client_overhead_s: float | None = None, note: str = "")
         timer_resolution_s=timer_resolution_s(),
         memory_available_bytes=psutil.virtual_memory().available,
         temperature_c=temperature_c(),
+        others_cores=max(0.0, taken_s - own_s) / (time.perf_counter() - started_s),
     )
 
 
@@ -89,6 +93,12 @@ def blas_threads(threads: int) -> int | None:
     with threadpool_limits(threads, user_api="blas"):
         told = [int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"]
     return max(told, default=None)
+
+
+def _taken_s() -> float:
+    """CPU seconds that all processes took since boot, and those that the hypervisor gave to other guests."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal")))
 
 
 def _steal_share() -> float | None:

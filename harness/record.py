@@ -159,7 +159,8 @@ class Machine:
 class Probes:
     """Short measurements of the machine before the run (None: not measured, with the reason in `note`).
 
-    `client_overhead_s` is the median TTFT of an instant server on loopback; `temperature_c` the hottest sensor's.
+    `client_overhead_s` is the median TTFT of an instant server on loopback; `temperature_c` the hottest sensor's;
+    `others_cores` the cores that other processes and guests took while rates were probed.
     """
 
     read_bytes_per_s: float | None
@@ -171,6 +172,7 @@ class Probes:
     timer_resolution_s: float | None = None
     memory_available_bytes: int | None = None
     temperature_c: float | None = None
+    others_cores: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from estimator.limits import Limits, limits_in
 from estimator.machine import rate_per_s, size_bytes, this_machine
 from estimator.nearest import squeezed
 from estimator.price_list import Price, listed_price
+from estimator.probed import find_probed
 from estimator.question import coefficients_here
 
 _OWNING = ("hardware_usd", "lifetime_years", "usd_per_kwh", "watts", "idle_watts", "joules_per_request")
@@ -179,7 +180,7 @@ def _this_machine(options: Namespace) -> Costed:
     fitted = coefficients_here(options)
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
-    machine = Machine("this machine", ((this_machine(bandwidth, compute, fitted), 1),), fitted)
+    machine = Machine("this machine", ((this_machine(bandwidth, compute, fitted, find_probed()), 1),), fitted)
     if options.usd_per_hour is not None:
         return Costed(machine, rent_stated(options.usd_per_hour))
     return Costed(machine, owned(_owning(options, options.hardware_usd), None))

@@ -121,7 +121,8 @@ def _obstacle(answer: Answer, limits: Limits, accepted: tuple[Fits, ...]) -> Uns
         return Unserved("fit unknown" if fit.fits == "unknown" else "does not fit", fit.reason)
     ttft, step = answer.speed["ttft_s"], answer.speed["time_per_token_s"]
     if answer.speed["end_to_end_s"].value is None:
-        return Unserved("speed unknown", "the machine's rates are unknown: state --bandwidth and --compute")
+        how = "state --bandwidth and --compute, or for this machine run `python -m harness doctor`"
+        return Unserved("speed unknown", f"the machine's rates are unknown: {how}")
     for word, time, limit in (("TTFT", ttft, limits.ttft_s), ("TPOT", step, limits.tpot_s)):
         if limit is not None and time.value is not None and time.value > limit:
             words = "even in theory" if time.basis == "theory" else "by calibrated speed"

@@ -16,6 +16,7 @@ from estimator.hardware import find_part, parts
 from estimator.machine import rate_per_s, this_machine
 from estimator.naming import model_file_named
 from estimator.needs import MOST_CONCURRENCY, MOST_TOKENS
+from estimator.probed import find_probed
 from estimator.question import host_of
 from estimator.specs import Hardware, ModelFile, Workload
 from estimator.tensors import MIXTURES, mixtures_of
@@ -134,7 +135,7 @@ def _instances(text: str | None) -> Sequence[Instance]:
 
 
 def _this_machine(options: Namespace) -> Hardware:
-    """This machine, with rates as stated, else as probed when it was calibrated."""
+    """This machine, with rates as stated, else as probed when it was calibrated, else by `harness doctor`."""
     bandwidth = None if options.bandwidth is None else rate_per_s(options.bandwidth, "B/s")
     compute = None if options.compute is None else rate_per_s(options.compute, "FLOP/s")
-    return this_machine(bandwidth, compute, find_coefficients(None))
+    return this_machine(bandwidth, compute, find_coefficients(None), find_probed())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from estimator.probed import find_probed
 from harness.journal import JOURNAL, Journal, read_record
 from harness.record import FORMAT
 from harness.weights.build import write_model
@@ -215,3 +216,8 @@ def test_doctor_as_json_has_the_machine_and_the_probes_of_a_runs_header_and_says
     assert {"flags", "sockets", "numa_nodes", "governor", "virtualisation", "gpus"} <= set(found["machine"])
     for name in ("frequency_governor", "virtualisation", "temperature", "gpus"):
         assert found[name], "unknown is said in words"
+    kept = find_probed(tmp_path / "results" / "machine.json")
+    if kept is None:
+        assert "not kept" in found["kept"], "the machine that tests run on is busy"
+    else:
+        assert kept.read_bytes_per_s == found["probes"]["read_bytes_per_s"]

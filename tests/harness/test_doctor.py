@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_info
 
-from harness.doctor import ollama_line, openai_line
-from harness.host import blas_threads, matmul_rate
+from harness.doctor import kept_line, ollama_line, openai_line
+from harness.host import blas_threads, matmul_rate, probes, this_host
+from harness.record import Probes
 from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
 
@@ -84,3 +89,40 @@ def test_the_matrix_product_is_measured_with_as_many_threads_as_the_engine_has()
         assert set(told) == {threads}
         assert blas_threads(threads) == threads
     assert {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"} == before
+
+
+@pytest.mark.parametrize(("broken", "said"), [("folder", "not kept: cannot"), ("file", "not kept: ")])
+def test_rates_that_cannot_be_kept_are_said_and_nothing_is_lost(tmp_path: Path, broken: str, said: str) -> None:
+    path = tmp_path / "machine.json"
+    if broken == "folder":
+        path = tmp_path / "no folder" / "machine.json"
+        path.parent.write_text("a file in its place")
+    else:
+        path.write_text("{")
+    line = kept_line(this_host(), Probes(30e9, 250e9, None, None, None, others_cores=0.0), 2, path)
+    assert line.startswith(said), line
+    assert "\n" not in line
+    assert broken == "folder" or path.read_text() == "{"
+
+
+@pytest.mark.parametrize("cores", [0.4, None])
+def test_rates_that_were_probed_beside_other_work_are_not_kept(tmp_path: Path, cores: float | None) -> None:
+    path = tmp_path / "machine.json"
+    quiet = Probes(30e9, 250e9, None, None, None, others_cores=0.05)
+    assert kept_line(this_host(), quiet, 2, path).startswith("30.0 GB/s, 250 GFLOP/s (the best seen) in ")
+    before = path.read_text()
+    line = kept_line(this_host(), replace(quiet, read_bytes_per_s=31e9, others_cores=cores), 2, path)
+    assert "not kept" in line
+    assert path.read_text() == before
+
+
+def test_what_other_processes_take_during_the_probes_is_seen() -> None:
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        found = probes(2)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    assert found.others_cores is not None
+    assert found.others_cores > 0.4
