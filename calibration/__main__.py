@@ -103,13 +103,23 @@ def plan(
     output: Annotated[Path, typer.Option(help="The plan file to write.")] = DEFAULT_PLAN,
     prior: Annotated[bool, typer.Option(help="Guess costs and prices from the shipped reference.")] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="As on a machine where no model file is built.")] = False,
+    include: Annotated[
+        str | None, typer.Option(help="Measured in any case, comma-separated: 'mistral:7b q4_k_m'.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="For another machine, with nothing built: times as fast as the prior's.")
+    ] = None,
+    models: Annotated[int, typer.Option(min=1, help="Different models at least, as far as the budget goes.")] = 1,
+    disk: Annotated[
+        str | None, typer.Option(help="What new model files may take, like 8GiB (default: what is free).")
+    ] = None,
 ) -> None:
     """Choose the cells that shrink the uncertainty most per second, for `harness run --plan`."""
     from calibration.next_plan import Question, next_plan
     from calibration.plan_file import plan_text, show_plan, write_plan
 
-    question = Question(budget, model, measure, quant, repeats, memory, prior, fresh)
-    known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() else [])
+    question = Question(budget, model, measure, quant, repeats, memory, prior, fresh, include, speed, disk, models)
+    known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() and speed is None else [])
     planned, notes = next_plan(known, question)
     show_plan(OUT, planned)
     write_plan(output, plan_text(planned, question.command(known)))

@@ -69,8 +69,8 @@ class _Found:
 def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build | None = None) -> Dataset:
     """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
 
-    With `include_noisy` cells are used whose only fault is noise, and named all the same. So are, without being asked
-    for, cells whose client was late while the engine's own clock says what the wire's does (DESIGN.md). With `only` the models of
+    With `include_noisy` cells are used whose only fault is noise, and named all the same. So are, unasked, cells whose
+    client alone was late while the engine's own clock says what the wire's does (DESIGN.md). With `only` the models of
     another build are passed over. Runs of the same build, model file and cell are pooled: the verdict and the median
     are of all requests together.
     """
