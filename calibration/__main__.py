@@ -45,7 +45,9 @@ def fit(
     output: Annotated[
         Path, typer.Option(help="The coefficient file to write; api.json is beside it.")
     ] = DEFAULT_OUTPUT,
-    include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
+    include_noisy: Annotated[
+        bool, typer.Option(help="Use NOISY cells too, and a late client's whose times the engine confirms.")
+    ] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
@@ -195,7 +197,9 @@ def check(
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
-    include_noisy: Annotated[bool, typer.Option(help="Judge NOISY cells too, naming them.")] = False,
+    include_noisy: Annotated[
+        bool, typer.Option(help="Judge the cells too that `fit --include-noisy` uses, naming them.")
+    ] = False,
 ) -> None:
     """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
     from calibration.check import as_json as checked_json

@@ -69,9 +69,9 @@ class _Found:
 def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build | None = None) -> Dataset:
     """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
 
-    With `include_noisy` cells are used whose only fault is noise, and named all the same. So are, unasked, cells whose
-    client alone was late while the engine's own clock says what the wire's does (DESIGN.md). With `only` the models of
-    another build are passed over. Runs of the same build, model file and cell are pooled: the verdict and the median
+    With `include_noisy` cells are used whose only fault is noise, or a late client while the engine's own clock says
+    what the wire's does (DESIGN.md), and named all the same. With `only` the models of another build are passed over.
+    Runs of the same build, model file and cell are pooled: the verdict and the median
     are of all requests together.
     """
     found, digest = _Found(), hashlib.sha256()
@@ -118,7 +118,7 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
         pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
     )
     doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
-    if late := verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
+    if late := include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
         # The wire's times are right: what is left to judge is the rest.
         verdict = Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:])
     if verdict.word == "NOISY" and include_noisy:

@@ -6,7 +6,7 @@ options until it had plans: shapes of one model, and building, which came before
 five minutes for everything: *planned*, and *planned with Mistral*, which begins with two cells of it, both for the
 prior's speed and with models of `tests.benchmarks.planning`; *stored* is what `harness run` does: the stored plan for
 the machine's speed and 10 GiB, as many requests of each cell as the budget of its part holds. Asked are Mistral 7B
-Q4_K_M, and other models, of which the stored plans may measure some, as a user's first run would.
+Q4_K_M, and other models, which no plan measures.
 """
 
 from __future__ import annotations

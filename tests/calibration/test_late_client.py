@@ -36,7 +36,7 @@ def late(request: Request, late_s: float = 0.3) -> Request:
     return replace(request, chunks=chunks)
 
 
-def read(folder: Path, source: Record, requests: list[Request], include_noisy: bool = False) -> Dataset:
+def read(folder: Path, source: Record, requests: list[Request], include_noisy: bool = True) -> Dataset:
     with Journal(folder, sync=lambda _: None) as journal:
         journal.append(source.header, *source.subjects, *requests, *source.samples)
     stored = read_record(folder)
@@ -67,13 +67,13 @@ def test_the_times_of_such_a_cell_are_those_of_the_wire(source: Record, tmp_path
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_an_engine_that_says_otherwise_leaves_the_cell_out(source: Record, tmp_path: Path, factor: float) -> None:
-    seen = read(tmp_path, source, [late(told(r, factor)) for r in source.requests], include_noisy=True)
+    seen = read(tmp_path, source, [late(told(r, factor)) for r in source.requests])
     assert seen.observations == ()
     assert len(seen.left_out) == 4
 
 
 def test_an_engine_that_says_nothing_confirms_nothing(source: Record, tmp_path: Path) -> None:
-    seen = read(tmp_path, source, [late(r) for r in source.requests], include_noisy=True)
+    seen = read(tmp_path, source, [late(r) for r in source.requests])
     assert seen.observations == ()
     assert "CLIENT-BOUND" in seen.left_out[0]
 
@@ -83,6 +83,13 @@ def test_a_late_client_does_not_hide_that_the_times_scatter(source: Record, tmp_
         replace(r, chunks=tuple(c._replace(wire_ns=round(c.wire_ns * (1 + 0.4 * (r.repeat % 3)))) for c in r.chunks))
         for r in source.requests
     ]
-    requests = [late(told(r)) for r in scattered]
-    assert read(tmp_path / "strict", source, requests).observations == ()
-    assert len(read(tmp_path / "noisy", source, requests, include_noisy=True).observations) == 8
+    seen = read(tmp_path, source, [late(told(r)) for r in scattered])
+    assert len(seen.observations) == 8
+    assert len(seen.noisy) == 4
+    assert "varies by" in seen.noisy[0]
+
+
+def test_without_being_asked_no_cell_with_a_late_client_is_used(source: Record, tmp_path: Path) -> None:
+    seen = read(tmp_path, source, [late(told(r)) for r in source.requests], include_noisy=False)
+    assert seen.observations == ()
+    assert len(seen.left_out) == 4
