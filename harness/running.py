@@ -116,7 +116,7 @@ async def _require_room(groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Do
     if lacking := store.lacking_bytes(wanted) if building > 1 else 0:
         raise NotEnoughRoom(
             f"{building} model files to build take {wanted / 1e9:.1f} GB in {store.folder}, {lacking / 1e9:.1f} GB "
-            "more than is free: free some, set YARDSTICK_CACHE, or choose fewer or smaller --model or --quant"
+            "more than is free: free some, set YARDSTICK_CACHE, or choose fewer or smaller models"
         )
     if building > 1:
         bar.note(f"{building} model files to build, {wanted / 1e9:.1f} GB in {store.folder}, once")
