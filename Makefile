@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check setup format lock generated reference reference-published bench clean
+.PHONY: run test check setup format lock generated plans reference reference-published bench clean
 
 run: setup
 	$(BIN)/python -m harness run $(ARGS)
@@ -45,6 +45,17 @@ lock:
 # Data files that are made from other things; tests compare them with what makes them.
 generated: setup
 	$(BIN)/python -m tests.estimator.quant_table
+
+# What `harness run` measures without options, for machines so many times as fast as the reference with so much memory
+# (two minutes). Mistral 7B, the model that people ask first, is measured where it takes less than half of the time.
+PLAN := $(BIN)/python -m calibration plan --budget 5m --models 5
+PLANS := harness/data/plans
+plans: setup
+	for speed in 0.5 1 2 4 8 16; do for memory in 2 4; do \
+		$(PLAN) --memory $${memory}GiB --disk 4GiB --speed $$speed --output $(PLANS)/$${speed}x-$${memory}GiB.toml || exit; done; done
+	$(PLAN) --memory 10GiB --disk 8GiB --speed 0.5 --output $(PLANS)/0.5x-10GiB.toml
+	for speed in 1 2 4 8 16; do $(PLAN) --memory 10GiB --disk 8GiB --include 'mistral:7b q4_k_m' --speed $$speed \
+		--output $(PLANS)/$${speed}x-10GiB.toml || exit; done
 
 # The shipped prior, from the stored campaign; the reference for other hardware, from published measurements.
 reference: setup reference-published

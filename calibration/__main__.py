@@ -45,7 +45,9 @@ def fit(
     output: Annotated[
         Path, typer.Option(help="The coefficient file to write; api.json is beside it.")
     ] = DEFAULT_OUTPUT,
-    include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
+    include_noisy: Annotated[
+        bool, typer.Option(help="Use NOISY cells too, and a late client's whose times the engine confirms.")
+    ] = False,
     prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
@@ -103,13 +105,23 @@ def plan(
     output: Annotated[Path, typer.Option(help="The plan file to write.")] = DEFAULT_PLAN,
     prior: Annotated[bool, typer.Option(help="Guess costs and prices from the shipped reference.")] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="As on a machine where no model file is built.")] = False,
+    include: Annotated[
+        str | None, typer.Option(help="Measured in any case, comma-separated: 'mistral:7b q4_k_m'.")
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(help="For another machine, with nothing built: times as fast as the prior's.")
+    ] = None,
+    models: Annotated[int, typer.Option(min=1, help="Different models at least, as far as the budget goes.")] = 1,
+    disk: Annotated[
+        str | None, typer.Option(help="What new model files may take, like 8GiB (default: what is free).")
+    ] = None,
 ) -> None:
     """Choose the cells that shrink the uncertainty most per second, for `harness run --plan`."""
     from calibration.next_plan import Question, next_plan
     from calibration.plan_file import plan_text, show_plan, write_plan
 
-    question = Question(budget, model, measure, quant, repeats, memory, prior, fresh)
-    known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() else [])
+    question = Question(budget, model, measure, quant, repeats, memory, prior, fresh, include, speed, disk, models)
+    known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() and speed is None else [])
     planned, notes = next_plan(known, question)
     show_plan(OUT, planned)
     write_plan(output, plan_text(planned, question.command(known)))
@@ -206,7 +218,9 @@ def check(
     coefficients: Annotated[Path, typer.Option(help="The coefficient file.")] = DEFAULT_OUTPUT,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although the engine build or machine differs.")] = False,
-    include_noisy: Annotated[bool, typer.Option(help="Judge NOISY cells too, naming them.")] = False,
+    include_noisy: Annotated[
+        bool, typer.Option(help="Judge the cells too that `fit --include-noisy` uses, naming them.")
+    ] = False,
 ) -> None:
     """Hold new runs against the fit, for CI: exit status 1 where a limit is exceeded or the engine became slower."""
     from calibration.check import as_json as checked_json

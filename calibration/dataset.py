@@ -30,7 +30,7 @@ from harness.metrics import tpot_s, ttft_s
 from harness.noise import Finding
 from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
-from harness.verdict import cell_verdict, median_error
+from harness.verdict import Verdict, cell_verdict, engine_confirms, median_error
 
 # Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
 # and drifts, by 1.21 at most over 118 cells.
@@ -61,6 +61,7 @@ class _Found:
     memory: list[MemoryObservation] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     noisy: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     pools: dict[tuple[Build, str, Cell], _Pool] = field(default_factory=dict)
     probes: dict[Build, Probes] = field(default_factory=dict)
 
@@ -68,8 +69,9 @@ class _Found:
 def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build | None = None) -> Dataset:
     """The observations of `records`, oldest run first; unreadable models and cells of doubt are left out by name.
 
-    With `include_noisy` cells are used whose only fault is noise, and named all the same. With `only` the models of
-    another build are passed over. Runs of the same build, model file and cell are pooled: the verdict and the median
+    With `include_noisy` cells are used whose only fault is noise, or a late client while the engine's own clock says
+    what the wire's does (DESIGN.md), and named all the same. With `only` the models of another build are passed over.
+    Runs of the same build, model file and cell are pooled: the verdict and the median
     are of all requests together.
     """
     found, digest = _Found(), hashlib.sha256()
@@ -88,6 +90,7 @@ def dataset(records: Iterable[Record], include_noisy: bool = False, only: Build 
     return Dataset(
         tuple(observations), tuple(found.memory), tuple(found.left_out), tuple(found.noisy), found.probes,
         f"sha256:{digest.hexdigest()}", {build: f"sha256:{told.hexdigest()}" for build, told in digests.items()},
+        tuple(found.late),
     )  # fmt: skip
 
 
@@ -115,6 +118,9 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
         pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
     )
     doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
+    if late := include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
+        # The wire's times are right: what is left to judge is the rest.
+        verdict = Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:])
     if verdict.word == "NOISY" and include_noisy:
         found.noisy.append(doubt)
     elif verdict.word != "VALID":
@@ -124,6 +130,8 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
         return []
+    if late:
+        found.late.append(f"{cell.label} in {pool.journal}: the engine's own clock confirms the wire's")
     return _observations(build, cell, pool, found.left_out)
 
 

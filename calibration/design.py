@@ -10,6 +10,7 @@ they are measured (Atkinson, Donev and Tobias, Optimum Experimental Designs, 10 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -22,7 +23,9 @@ Array = NDArray[np.float64]
 _SHORTLIST = 6
 # Cells that the cost of opening a part is thought to be shared by, when parts are short-listed.
 _SHARED_BY = 4
+# Passes over all exchanges; a pass that gains under a thousandth is the last.
 _PASSES = 3
+# Of the criterion, a second: less is rounding.
 _LEAST_GAIN = 1e-9
 
 
@@ -31,6 +34,7 @@ class Problem:
     """`rows` cells x 2 x prices, `variance` and `cost_s` of each cell, its part; what opening each part costs.
 
     `covariance` is the belief before anything is chosen, `asked` the matrix Q, `budget_s` what all may cost together.
+    The opened parts' `size_bytes` (none given: nothing) may be `disk_bytes` together.
     """
 
     rows: Array
@@ -41,6 +45,25 @@ class Problem:
     covariance: Array
     asked: Array
     budget_s: float
+    size_bytes: Array | None = None
+    disk_bytes: float = math.inf
+
+    def affordable(self, found: list[int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Cells beside those found that the rest of budget and disk allows, and whether the part of each is open."""
+        opened = np.isin(np.arange(len(self.opening_s)), self.part[found])
+        free = np.setdiff1d(np.arange(len(self.cost_s)), found)
+        inside = opened[self.part[free]]
+        cost_s = self.cost_s[free] + np.where(inside, 0.0, self.opening_s[self.part[free]])
+        fits = cost_s <= self.budget_s - self.spent_s(found)
+        if self.size_bytes is not None:
+            fits &= inside | (self.size_bytes[self.part[free]] <= self.disk_bytes - self.size_bytes[opened].sum())
+        return free[fits], inside[fits]
+
+    def holds(self, chosen: list[int]) -> bool:
+        """Whether budget and disk allow the cells together."""
+        opened = np.unique(self.part[chosen])
+        size_bytes = 0.0 if self.size_bytes is None else float(self.size_bytes[opened].sum())
+        return self.spent_s(chosen) <= self.budget_s and size_bytes <= self.disk_bytes
 
     def spent_s(self, chosen: Iterable[int]) -> float:
         """Cost of the cells and of opening their parts."""
@@ -94,14 +117,10 @@ def greedy(problem: Problem, chosen: Iterable[int] = ()) -> list[int]:
 def _best_addition(problem: Problem, found: list[int], covariance: Array) -> list[int]:
     """The cell of an open part, or the bundle of cells that opens another, with the highest gain a second."""
     left_s = problem.budget_s - problem.spent_s(found)
-    opened = np.isin(np.arange(len(problem.opening_s)), problem.part[found])
-    free = np.setdiff1d(np.arange(len(problem.cost_s)), found)
-    cost = problem.cost_s[free] + np.where(opened[problem.part[free]], 0.0, problem.opening_s[problem.part[free]])
-    free = free[cost <= left_s]
+    free, inside = problem.affordable(found)
     if not len(free):
         return []
     gain = gains(problem, covariance, free)
-    inside = opened[problem.part[free]]
     rates = gain / (problem.cost_s[free] + np.where(inside, 0.0, problem.opening_s[problem.part[free]] / _SHARED_BY))
     best: tuple[float, list[int]] = (_LEAST_GAIN, [])
     if inside.any():
@@ -132,17 +151,30 @@ def _bundle(problem: Problem, covariance: Array, cells: NDArray[np.int64], left_
     return best
 
 
-def exchanged(problem: Problem, chosen: list[int]) -> list[int]:
-    """`chosen` improved by leaving out a cell, or a whole part, and filling up, while that helps.
+def beginning(problem: Problem, parts: Iterable[int], count: int) -> list[int]:
+    """Of each part so many cells, one after the other those with the highest gain a second; whatever they cost."""
+    found: list[int] = []
+    for part in parts:
+        cells = np.flatnonzero(problem.part == part)
+        for _ in range(min(count, len(cells))):
+            rates = gains(problem, problem.after(found), cells) / problem.cost_s[cells]
+            at = int(np.argmax(rates))
+            found.append(int(cells[at]))
+            cells = np.delete(cells, at)
+    return found
+
+
+def exchanged(problem: Problem, chosen: list[int], kept: Iterable[int] = ()) -> list[int]:
+    """`chosen` improved by leaving out a cell, or a whole part, and filling up, while that helps; `kept` ones stay.
 
     What is left out makes room for the cell that is worth most, or for those that are worth most a second. Each pass
     tries every exchange and keeps those that lower the criterion.
     """
-    best = problem.criterion(chosen)
+    best, fixed = problem.criterion(chosen), set(kept)
     for _ in range(_PASSES):
         before = best
         for out in _exchanges(problem, chosen):
-            if not out <= set(chosen):
+            if not out <= set(chosen) or out & fixed:
                 continue
             rest = [cell for cell in chosen if cell not in out]
             for start in (rest, rest + _largest(problem, rest)):
@@ -157,10 +189,7 @@ def exchanged(problem: Problem, chosen: list[int]) -> list[int]:
 
 def _largest(problem: Problem, found: list[int]) -> list[int]:
     """The cell that is worth most, whatever it costs, of those that fit the rest of the budget."""
-    left_s = problem.budget_s - problem.spent_s(found)
-    opened = np.isin(np.arange(len(problem.opening_s)), problem.part[found])
-    cost = problem.cost_s + np.where(opened[problem.part], 0.0, problem.opening_s[problem.part])
-    free = np.setdiff1d(np.flatnonzero(cost <= left_s), found)
+    free, _ = problem.affordable(found)
     return [int(free[np.argmax(gains(problem, problem.after(found), free))])] if len(free) else []
 
 

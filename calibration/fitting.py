@@ -56,6 +56,7 @@ class Fitted:
     memory_residuals: dict[str, list[Residual]]
     left_out: tuple[str, ...]
     noisy: tuple[str, ...]
+    late: tuple[str, ...] = ()
 
 
 def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = False) -> Fitted:
@@ -106,7 +107,7 @@ def _fitted(
             _memory_errors(fitted_memory, list(memory_fits.values())),
         ),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy)
+    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.late)
 
 
 def _speed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.candidates import QUANTS, BuildSeconds, fresh_build_s
@@ -15,6 +15,8 @@ from calibration.gate import admitted
 from calibration.observations import Build, Observation
 from calibration.planning import Planned, Wish, plan
 from calibration.reading import read_dataset
+from estimator.catalog import find_mixture, find_model
+from estimator.coefficients import Coefficients
 from estimator.machine import identity, size_bytes, this_machine
 from estimator.specs import ModelFile
 from harness.plan import seconds
@@ -23,7 +25,7 @@ from harness.weights.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The options as they were written; lists have commas."""
+    """The options as they were written; lists have commas. `speed`: of another machine, over that of the prior's."""
 
     budget: str = "5m"
     model: str | None = None
@@ -33,13 +35,22 @@ class Question:
     memory: str | None = None
     prior: bool = True
     fresh: bool = False
+    include: str | None = None
+    speed: float | None = None
+    disk: str | None = None
+    models: int = 1
 
     def wish(self) -> Wish:
         """What is wanted, in numbers. Raises HarnessError and EstimatorError for words that are none."""
         budget_s = seconds(self.budget)
         if budget_s <= 0:
             raise CalibrationError(f"--budget {self.budget} is no time: give 90s, 5m or 1h")
+        if self.speed is not None and not (0 < self.speed < math.inf and self.memory and self.prior):
+            raise CalibrationError(
+                "--speed is above 0 and of another machine: say its --memory too, and leave --no-prior out"
+            )
         free = this_machine().memory_free_bytes or 0
+        room = Store().room_bytes() if self.speed is None else math.inf
         return Wish(
             budget_s,
             free if self.memory is None else size_bytes(self.memory),
@@ -47,13 +58,18 @@ class Question:
             _names(self.measure),
             _names(self.quant) or QUANTS,
             self.repeats,
+            least_models=self.models,
+            include=tuple(_file(entry) for entry in _names(self.include)),
+            disk_bytes=room if self.disk is None else min(room, size_bytes(self.disk)),
         )
 
     def command(self, results: list[Path]) -> str:
         """The command that makes the plan again, where files and measurements are the same."""
         options = {
             "budget": self.budget, "model": self.model, "measure": self.measure, "quant": self.quant,
-            "memory": self.memory,
+            "memory": self.memory, "include": self.include, "disk": self.disk,
+            "models": None if self.models == 1 else str(self.models),
+            "speed": None if self.speed is None else f"{self.speed:g}",
         }  # fmt: skip
         words = [
             *map(str, results),
@@ -72,9 +88,19 @@ def next_plan(results: list[Path], question: Question) -> tuple[Planned, list[st
     Raises CalibrationError, HarnessError, EstimatorError, each with its own exit status.
     """
     wish, prior = question.wish(), reference() if question.prior else None
+    if question.speed is not None:
+        if results or prior is None:
+            raise CalibrationError("--speed is of another machine than RESULTS: leave one of them out")
+        return plan([], faster(prior, question.speed), wish), []
     data, unused = read_dataset(results, include_noisy=True) if results else (None, [])
     observations, notes = _of_this_machine(data)
     return plan(observations, prior, wish, _build_s(question.fresh)), [*unused, *notes]
+
+
+def faster(prior: Coefficients, times: float) -> Coefficients:
+    """The prior of a machine so many times as fast."""
+    speed = {n: replace(entry, seconds_per_unit=entry.seconds_per_unit / times) for n, entry in prior.speed.items()}
+    return replace(prior, speed=speed)
 
 
 def _of_this_machine(data: Dataset | None) -> tuple[list[Observation], list[str]]:
@@ -101,6 +127,14 @@ def _build_s(fresh: bool) -> BuildSeconds:
         return math.inf if store.missing_bytes(file.model, file.quant) else fresh_build_s(file)
 
     return seconds_of
+
+
+def _file(text: str) -> tuple[str, str]:
+    """Model and weight type of "mistral:7b q4_k_m". Raises CalibrationError, UnknownName."""
+    name, _, quant = text.partition(" ")
+    if not quant.strip():
+        raise CalibrationError(f"--include {text!r} has no weight type: write it like 'mistral:7b q4_k_m'")
+    return find_model(name).name, find_mixture(quant.strip())
 
 
 def _names(text: str | None) -> tuple[str, ...]:

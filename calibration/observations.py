@@ -79,7 +79,7 @@ class MemoryObservation:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Everything usable in some records, and what was left out with the reason."""
+    """Everything usable in some records, and what was left out with the reason; `noisy` and `late` cells are used."""
 
     observations: tuple[Observation, ...]
     memory: tuple[MemoryObservation, ...]
@@ -88,6 +88,7 @@ class Dataset:
     probes: dict[Build, Probes]
     digest: str
     digests: dict[Build, str] = field(default_factory=dict)
+    late: tuple[str, ...] = ()
 
     @property
     def newest(self) -> Build | None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from calibration.errors import CalibrationError
 from calibration.planning import Planned
+from estimator.specs import Workload
 
 _LEAST_PART_S = 0.1
 
@@ -28,7 +29,7 @@ def plan_text(planned: Planned, made_by: str) -> str:
         f"# Made by: {made_by}",
         f"# Expected: {opening_s:.0f} s to build and load model files, {requests_s:.0f} s of requests.",
         f"# {_certainty(planned)}",
-        f'budget = "{requests_s:.0f}s"',
+        f'budget = "{max(_LEAST_PART_S, requests_s):.1f}s"',
     ]
     for part in planned.parts:
         lines += [
@@ -37,17 +38,16 @@ def plan_text(planned: Planned, made_by: str) -> str:
             f"model = {json.dumps(part.file.model.name)}",
             f"quant = {json.dumps(part.file.quant)}",
             f'budget = "{max(_LEAST_PART_S, part.requests_s):.1f}s"',
+            "shape = [",
+            *(f"    {_shape(cell.work)},  # {cell.repeats} requests: {cost_s:.1f} s" for cell, cost_s in part.cells),
+            "]",
         ]
-        for cell, cost_s in part.cells:
-            w = cell.work
-            lines += [
-                f"[[part.shape]]  # {cell.repeats} requests: {cost_s:.1f} s",
-                f"prompt_tokens = {w.prompt_tokens}",
-                f"output_tokens = {w.output_tokens}",
-                f"depth_tokens = {w.depth_tokens}",
-                f"concurrency = {w.concurrency}",
-            ]
     return "\n".join(lines) + "\n"
+
+
+def _shape(work: Workload) -> str:
+    depth = f", depth_tokens = {work.depth_tokens}" if work.depth_tokens else ""
+    return f"{{ prompt_tokens = {work.prompt_tokens}, output_tokens = {work.output_tokens}{depth} }}"
 
 
 def write_plan(path: Path, text: str) -> None:

@@ -23,19 +23,27 @@ from calibration.candidates import (
     opening_cost_s,
     questions,
     usual_models,
+    warmup_s,
 )
-from calibration.design import Array, Problem, exchanged, greedy
+from calibration.design import Array, Problem, beginning, exchanged, gains, greedy
 from calibration.errors import CalibrationError
 from calibration.observations import Observation
 from estimator.catalog import find_mixture, find_model
 from estimator.coefficients import Coefficients
-from estimator.specs import ModelFile
+from estimator.specs import Model, ModelFile
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
+
+# Cells of each model file that a plan is to hold in any case.
+INCLUDED_CELLS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is wanted of a plan. No `models`: all usual ones that fit; `measure` limits what is measured, not asked."""
+    """What is wanted of a plan. No `models`: all usual ones that fit; `measure` limits what is measured, not asked.
+
+    Of `include`, models each with a weight type, `INCLUDED_CELLS` cells are planned whatever they are worth, and cells
+    of `least_models` different models where the budget holds them; all model files together may take `disk_bytes`.
+    """
 
     budget_s: float
     memory_bytes: int
@@ -44,20 +52,24 @@ class Wish:
     quants: tuple[str, ...] = QUANTS
     repeats: int = REPEATS
     exchange: bool = True
+    include: tuple[tuple[str, str], ...] = ()
+    least_models: int = 1
+    disk_bytes: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
-    """One model file of a plan: what opening it costs, its cells with the cost of each, cheapest first."""
+    """One model file of a plan: building and loading, the warm-up, its cells with the cost of each, cheapest first."""
 
     file: ModelFile
     opening_s: float
+    warmup_s: float
     cells: tuple[tuple[Cell, float], ...]
 
     @property
     def requests_s(self) -> float:
-        """Seconds of its requests."""
-        return sum(cost_s for _, cost_s in self.cells)
+        """Seconds of its requests, the warm-up among them."""
+        return self.warmup_s + sum(cost_s for _, cost_s in self.cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +112,41 @@ def plan(
     of costs, UnknownName.
     """
     choice = choose_from(observations, prior, wish, build_s)
-    chosen = greedy(choice.problem)
+    first = _of_several_models(choice, wish, _included(choice, wish))
+    chosen = greedy(choice.problem, first)
     if not chosen:
         raise CalibrationError(_too_small(choice))
-    return planned(choice, exchanged(choice.problem, chosen) if wish.exchange else chosen)
+    return planned(choice, exchanged(choice.problem, chosen, first) if wish.exchange else chosen)
+
+
+def _included(choice: Choice, wish: Wish) -> list[int]:
+    """The cells that are planned in any case. Raises CalibrationError where the budget does not hold them."""
+    parts = [at for at, file in enumerate(choice.files) if (file.model.name, file.quant) in wish.include]
+    found = beginning(choice.problem, parts, INCLUDED_CELLS)
+    if len(parts) < len(wish.include) or not choice.problem.holds(found):
+        named = ", ".join(" ".join(entry) for entry in wish.include)
+        raise CalibrationError(
+            f"a budget of {wish.budget_s:.3g} s, or the disk, does not hold {INCLUDED_CELLS} cells each of {named}, "
+            "building and loading included: give a larger --budget, free disk, or leave --include out"
+        )
+    return found
+
+
+def _of_several_models(choice: Choice, wish: Wish, first: list[int]) -> list[int]:
+    """The first cells and of further models one each, until `least_models` are there or no other can be afforded.
+
+    Each time the cell that is worth most a second, opening its file included.
+    """
+    problem, found = choice.problem, list(first)
+    while len(names := {choice.cells[cell].file.model.name for cell in found}) < wish.least_models:
+        cells, _ = problem.affordable(found)
+        others = np.array([choice.cells[cell].file.model.name not in names for cell in cells], dtype=bool)
+        cells = cells[others]
+        if not len(cells):
+            break
+        cost_s = problem.cost_s[cells] + problem.opening_s[problem.part[cells]]
+        found.append(int(cells[np.argmax(gains(problem, problem.after(found), cells) / cost_s)]))
+    return found
 
 
 def choose_from(
@@ -113,12 +156,13 @@ def choose_from(
     build_s: BuildSeconds = fresh_build_s,
 ) -> Choice:
     """The cells to choose from, their costs, and what may be asked."""
-    quants = [find_mixture(quant) for quant in wish.quants]
-    named = [find_model(name) for name in wish.models]
+    quants = list(dict.fromkeys(find_mixture(quant) for quant in wish.quants))
+    named, only = (_models(names) for names in (wish.models, wish.measure))
     memory = prior.memory if prior else None
     files = files_that_fit(named or usual_models(), quants, wish.memory_bytes, memory)
-    only = [find_model(name) for name in dict.fromkeys(wish.measure)]
-    cells = measurable(files_that_fit(only, quants, wish.memory_bytes, memory) if only else files, wish.repeats)
+    may = files_that_fit(only, quants, wish.memory_bytes, memory) if only else files
+    sure = [files_that_fit([find_model(name)], [quant], wish.memory_bytes, memory)[0] for name, quant in wish.include]
+    cells = measurable([*may, *(file for file in sure if file not in may)], wish.repeats)
     if not cells:
         raise CalibrationError(
             f"nothing to measure: weights under {LEAST_WEIGHTS_BYTES >> 20} MiB may lie in a cache and show little of "
@@ -127,6 +171,11 @@ def choose_from(
     prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()} if prior else None
     repacked = frozenset(memory.repacked_types) if memory else X86_AVX2_REPACKED_TYPES
     return choice_among(cells, questions(files), observations, prices, wish, (build_s, repacked))
+
+
+def _models(names: Iterable[str]) -> list[Model]:
+    """Each model once, by whatever names. Raises UnknownName."""
+    return list({found.name: found for found in map(find_model, names)}.values())
 
 
 def choice_among(
@@ -145,36 +194,46 @@ def choice_among(
     names = {name for cell in (*asked, *cells) for found in terms_of(cell.file, cell.work).values() for name in found}
     files = list({id(cell.file): cell.file for cell in cells}.values())
     believed = belief(observations, prices, names, list(dict.fromkeys(file.model.name for file in files)))
-    openings = {id(file): opening_cost_s(believed, file, *files_known) for file in files}
-    if min(openings.values()) == math.inf:
+    openings = [_Opening(file, opening_cost_s(believed, file, *files_known), files_known[0](file)) for file in files]
+    able = [entry for entry in openings if entry.seconds < math.inf and entry.new_bytes <= wish.disk_bytes]
+    if not able:
         raise NoRoom("there is no disk to build any model file: free some, or set YARDSTICK_CACHE to another folder")
-    within = [file for file in files if openings[id(file)] < wish.budget_s] or [
-        min(files, key=lambda file: openings[id(file)])
-    ]
-    kept_ids = {id(file) for file in within}
+    within = [entry for entry in able if entry.seconds < wish.budget_s] or [min(able, key=lambda entry: entry.seconds)]
+    kept_ids = {id(opening.file) for opening in within}
     kept = tuple(cell for cell in cells if id(cell.file) in kept_ids)
-    problem = _problem(believed, kept, within, [openings[id(file)] for file in within], asked, wish)
-    return Choice(problem, kept, tuple(within), believed, tuple(asked))
+    problem = _problem(believed, kept, within, asked, wish)
+    return Choice(problem, kept, tuple(opening.file for opening in within), believed, tuple(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A model file with what opening it takes, and what of that is building it."""
+
+    file: ModelFile
+    seconds: float
+    build_s: float
+
+    @property
+    def new_bytes(self) -> int:
+        """What it takes of the disk: nothing where it is there."""
+        return self.file.weight_bytes if self.build_s else 0
 
 
 def _problem(
-    believed: Belief,
-    cells: Sequence[Cell],
-    files: Sequence[ModelFile],
-    openings: Sequence[float],
-    asked: Sequence[Cell],
-    wish: Wish,
+    believed: Belief, cells: Sequence[Cell], openings: Sequence[_Opening], asked: Sequence[Cell], wish: Wish
 ) -> Problem:
-    at = {id(file): index for index, file in enumerate(files)}
+    at = {id(opening.file): index for index, opening in enumerate(openings)}
     return Problem(
         rows=_rows(believed, cells),
         variance=np.full(len(cells), cell_variance(wish.repeats)),
         cost_s=np.array([cell_cost_s(believed, cell) for cell in cells]),
         part=np.array([at[id(cell.file)] for cell in cells]),
-        opening_s=np.array(openings),
+        opening_s=np.array([opening.seconds for opening in openings]),
         covariance=believed.covariance,
         asked=np.mean([_moment(believed, asked, phase) for phase in range(len(PHASES))], axis=0),
         budget_s=wish.budget_s,
+        size_bytes=np.array([float(opening.new_bytes) for opening in openings]),
+        disk_bytes=wish.disk_bytes,
     )
 
 
@@ -200,7 +259,8 @@ def planned(choice: Choice, chosen: Sequence[int]) -> Planned:
     for part in dict.fromkeys(int(problem.part[cell]) for cell in chosen):
         cells = [(choice.cells[cell], float(problem.cost_s[cell])) for cell in chosen if problem.part[cell] == part]
         cells.sort(key=lambda entry: entry[1])
-        parts.append(PlannedPart(choice.files[part], float(problem.opening_s[part]), tuple(cells)))
+        file, warmup = choice.files[part], warmup_s(choice.believed, choice.files[part])
+        parts.append(PlannedPart(file, float(problem.opening_s[part]) - warmup, warmup, tuple(cells)))
     after = problem.after(chosen)
     return Planned(
         problem.budget_s, tuple(parts), deviations(choice, problem.covariance), deviations(choice, after),

@@ -43,6 +43,8 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         _say(console, "held out: nothing could be left out (one cell only); measure more cells")
     for reason in fitted.left_out:
         _say(console, f"left out: {reason}")
+    for reason in fitted.late:
+        _say(console, f"used although the client was late (CLIENT-BOUND): {reason}")
     for reason in fitted.noisy:
         _say(console, f"used in spite of its noise: {reason}")
 

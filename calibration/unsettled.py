@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ def unsettled(fitted: Fitted, prior: Coefficients | None) -> Unsettled:
 def last_words(fitted: Fitted, prior: Coefficients | None, results: Iterable[Path]) -> list[str]:
     """What a fit ends by saying; where no plan can be made, why."""
     try:
-        return lines(unsettled(fitted, prior), " ".join(map(str, results)))
+        return lines(unsettled(fitted, prior), shlex.join(map(str, results)))
     except CalibrationError as error:
         return [f"what to measure next is not known: {error}"]
 

@@ -78,7 +78,7 @@ def run(
     law: Annotated[str | None, typer.Option(help="JSON law of the simulated engine (its own defaults).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:
-    """Measure: real prompts against a real engine, stored raw. Without options: Mistral 7B Q4_K_M, embedded."""
+    """Measure: real prompts against a real engine, stored raw. Without options: cells planned for such a machine."""
     from harness import running
     from harness.asking import backends_of, changed, door_of, shapes_of
     from harness.journal import read_record
@@ -106,7 +106,8 @@ def run(
         raise HarnessError(
             "--resume goes on as the run began: only --budget, --repeats or --max-cost may be given with it"
         )
-    wish = running.Wish(resume, more=bool(budget or repeats), accepted=yes)
+    named = plan or model or quant or backend or any(shaped) or rate or resume or door.base_urls
+    wish = running.Wish(resume, more=bool(budget or repeats), accepted=yes, planned=not named)
     folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, wish)))
     _print_run(folder, as_json)
     if not as_json:

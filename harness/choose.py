@@ -1,4 +1,4 @@
-"""Whether a model fits this machine, and what a run without options measures.
+"""Whether a model fits this machine, and which one a run measures that names none.
 
 That is Mistral 7B Q4_K_M, or the largest catalogue model below it that disk and memory allow by the
 engine's own dry run.

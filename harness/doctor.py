@@ -23,7 +23,8 @@ from harness.backends.ollama_models import server_url
 from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.fingerprint import this_machine
-from harness.host import blas_threads, probes, this_host
+from harness.first_run import first_plan
+from harness.host import blas_threads, memory_free_bytes, probes, this_host
 from harness.overhead import overhead
 from harness.plan import Plan
 from harness.record import Host, Machine, Probes
@@ -49,15 +50,10 @@ async def examine(kept_at: Path = DEFAULT_PATH) -> dict[str, Any]:
     own = await overhead(host, fresh=True)
     measured = probes(options.threads, own.seconds, own.note)
     machine = this_machine(Meters(Gpus(), Rapl()).sources)
-    memory = psutil.virtual_memory()
-    try:
-        model, why = await default_model(plan, store, memory.available)
-        would = f"{model.name} {plan.quants[0]}" + (f" ({why})" if why else "")
-    except HarnessError as error:
-        would = f"nothing: {error}"
+    total, free = psutil.virtual_memory().total, memory_free_bytes()
     return {
         "cpu": f"{host.cpu}, {host.physical_cores} cores, {host.logical_cores} threads",
-        "memory": f"{memory.total / GIB:.1f} GiB, {memory.available / GIB:.1f} GiB available",
+        "memory": f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB available",
         "system": f"{host.system}, Python {host.python}",
         "read_bandwidth": f"{(measured.read_bytes_per_s or 0) / 1e9:.1f} GB/s with {options.threads} threads",
         "matrix_product": f"{(measured.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s with "
@@ -74,8 +70,8 @@ async def examine(kept_at: Path = DEFAULT_PATH) -> dict[str, Any]:
         "openai": openai_line(os.environ),
         "llama-server_on_path": shutil.which("llama-server") or "none",
         "model_files": f"{len(store.files())} in {store.folder}",
-        "a_run_would_measure": would,
-        "with": f"{options.threads} threads, {options.slots} slots of {options.context_tokens // options.slots} tokens",
+        "a_run_would_measure": await _would_measure(plan, measured, free, store),
+        "with": f"{options.threads} threads",
         "host": asdict(host),
         "machine": asdict(machine),
         "probes": asdict(measured),
@@ -102,6 +98,18 @@ def kept_line(host: Host, measured: Probes, threads: int, path: Path) -> str:
         return f"not kept: cannot write {path}: {error.strerror or error}"
     rates = f"{(best.read_bytes_per_s or 0) / 1e9:.1f} GB/s, {(best.matmul_flop_per_s or 0) / 1e9:.0f} GFLOP/s"
     return f"{rates} (the best seen) in {path}, for `python -m estimator predict`"
+
+
+async def _would_measure(plan: Plan, measured: Probes, free_bytes: int, store: Store) -> str:
+    """What a run without options measures, and why."""
+    found, why = first_plan(measured, free_bytes, store)
+    if found is not None:
+        return why
+    try:
+        model, smaller = await default_model(plan, store, free_bytes)
+    except HarnessError as error:
+        return f"nothing: {error}"
+    return f"{model.name} {plan.quants[0]} ({'; '.join(filter(None, (why, smaller)))})"
 
 
 def _blas_words(threads: int) -> str:

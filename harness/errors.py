@@ -21,6 +21,10 @@ class NotEnoughRoom(HarnessError):
     exit_status = 5
 
 
+class NotBuilt(HarnessError):
+    """A model file that could not be written, for another reason than its size."""
+
+
 class EngineFailure(HarnessError):
     """An engine that did not start, died, or answered what it must not."""
 

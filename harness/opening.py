@@ -119,6 +119,12 @@ def needs_file(lane: Lane, door: Door) -> bool:
     return lane.backend == "llamacpp" and "llamacpp" not in door.base_urls
 
 
+def new_bytes(lane: Lane, door: Door, store: Store) -> int:
+    """What building the lane's model file takes of the disk; 0 where it needs none or is there."""
+    model = lane.target.model
+    return store.new_bytes(model, lane.target.quant) if model is not None and needs_file(lane, door) else 0
+
+
 def runs_embedded(lane: Lane, door: Door) -> bool:
     """Whether the lane starts the embedded engine, which can be asked beforehand what it needs."""
     return lane.backend == "llamacpp" and "llamacpp" not in door.base_urls and not door.llama_server

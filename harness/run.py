@@ -7,7 +7,7 @@ import gc
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ from harness.backends import Call, NotThere, Opened
 from harness.backends.llamacpp import depths
 from harness.demands import require_alive, require_context, subject_of
 from harness.disturbances import Live
-from harness.errors import EngineFailure, HarnessError
+from harness.errors import EngineFailure, HarnessError, NotBuilt, NotEnoughRoom
 from harness.goal import Goal, cell_of
 from harness.journal import Scribe
 from harness.metrics import computes_on_cpu
@@ -32,10 +32,16 @@ from harness.visits import REFUSED, Instruments, Visitor
 from harness.watch import Watcher
 from harness.wire.tap import Clock, RequestFailed
 
+# A lane that fails so before its first request is named, and the others go on.
+_LEFT_OUT = (NotThere, NotEnoughRoom, NotBuilt, EngineFailure, RequestFailed)
+
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a run works with besides its plan: where to write, whom to tell, clocks, money, what to keep secret."""
+    """What a run works with besides its plan: where to write, whom to tell, clocks, money, what to keep secret.
+
+    `room` raises NotEnoughRoom for a lane that disk or memory cannot hold.
+    """
 
     journal: Scribe
     watcher: Watcher
@@ -44,6 +50,7 @@ class Means:
     prices: dict[tuple[str, str, str], Price]
     secrets: tuple[str, ...] = ()
     cpu_s: Callable[[], float] = time.process_time
+    room: Callable[[Lane], Awaitable[None]] | None = None
 
 
 @dataclass
@@ -90,7 +97,7 @@ class Runner:
         journal.append(RunEnd("failed" if failed else "budget" if open_cells else "done", "; ".join(said)))
 
     async def _measure(self, index: int, missing: list[HarnessError]) -> list[Goal]:
-        """Measures what is missing of one group; what it has then. Back ends that are not there go to `missing`."""
+        """Measures what is missing of one group; what it has then. What could not be opened goes to `missing`."""
         goals = [self._goal(lane) for lane in self.groups[index]]
         due = [
             (lane, goal)
@@ -105,7 +112,7 @@ class Runner:
             for lane, goal in due:
                 try:
                     tracks.append(await self._opened(stack, lane, goal, samplers))
-                except (NotThere, EngineFailure, RequestFailed) as error:
+                except _LEFT_OUT as error:
                     missing.append(self._clean(error))
                     goals.remove(goal)
                     self.means.watcher.note(f"not measured: {error}")
@@ -149,6 +156,8 @@ class Runner:
         number = [other.key for group in self.groups for other in group].index(lane.key)
         sitting = sum(1 for s in self.past.subjects if s.subject_id.startswith(f"{number}."))
         log = means.journal.folder / f"engine-{number}-{sitting}.log"
+        if means.room is not None:
+            await means.room(lane)
         lane = await self._prepared(lane)
         means.watcher.loading(f"{lane.target.name} ({lane.backend})")
         started_ns = means.clock()

@@ -18,6 +18,7 @@ from harness.metrics import (
     known,
     lateness_s,
     percentile,
+    streamed_tokens,
     tpot_s,
     ttft_s,
 )
@@ -32,6 +33,8 @@ CPU_SHARE_LIMIT = 0.9
 LATENESS_LIMIT = 0.05
 CLOSURE_LIMIT = 0.02
 CLOSURE_FLOOR_S = 0.010
+# What an engine does of a request beside prefill: 0.6 to 3 ms over the cells of two runs (DESIGN.md).
+BESIDE_PREFILL_S = 0.002
 DELIVERED_LIMIT = 0.98
 SEND_DELAY_FLOOR_S = 0.010
 PROMPT_LIMIT = 0.05
@@ -41,7 +44,7 @@ _SHORT_REQUESTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a cell counts, and why not."""
+    """Whether a cell counts, and why not. Of a late client the first reason says so, others would hold without it."""
 
     word: Word
     reasons: tuple[str, ...] = ()
@@ -66,9 +69,6 @@ def cell_verdict(
             "FAILED", (f"none of {failed} requests succeeded: see their errors with `harness show --errors`",)
         )
     disturbed = _disturbed(disturbances)
-    # What took the engine's CPU took the client's too: then its lateness is no fault of the client.
-    if not disturbed and (late := _client_bound(requests)):
-        return Verdict("CLIENT-BOUND", (late,))
     if load is not None and (late := _sent_late(requests, load)):
         return Verdict("CLIENT-BOUND", (late,))
     if load is not None and (thin := _degraded(load, len(requests), failed)):
@@ -88,6 +88,9 @@ def cell_verdict(
         *_cpu_share(cpu_shares),
         *([f"{failed} more requests failed: see `harness show --errors`"] if failed else []),
     ]
+    # What took the engine's CPU took the client's too: then its lateness is no fault of the client.
+    if not disturbed and (late := _client_bound(requests)):
+        return Verdict("CLIENT-BOUND", (late, *reasons))
     return Verdict("NOISY" if reasons else "VALID", tuple(reasons))
 
 
@@ -96,6 +99,31 @@ def _client_bound(requests: Sequence[Request]) -> str | None:
     if late is None or not tpot or late <= LATENESS_LIMIT * median(tpot):
         return None
     return f"the client took {late * 1e3:.1f} ms (p99) to take up a chunk, over 5 % of TPOT: free the client's CPU"
+
+
+def engine_confirms(requests: Sequence[Request]) -> bool:
+    """Whether the engine's own clock says what the wire's does, however late the client took the chunks up.
+
+    The medians of TPOT / (decode / tokens after the first) and of TTFT / prefill are within 2 % of 1, or TTFT is within
+    2 ms: it holds what the engine does beside prefill. False where a request lacks any of them.
+    """
+    told = [_beside_engine(request) for request in requests]
+    pairs = [pair for pair in told if pair is not None]
+    if not pairs or len(pairs) < len(told):
+        return False
+    tpot = median(tpot / own for _, _, tpot, own in pairs)
+    ttft = median(ttft / own for ttft, own, _, _ in pairs)
+    beside_s = median(ttft - own for ttft, own, _, _ in pairs)
+    return abs(tpot - 1) <= CLOSURE_LIMIT and (abs(ttft - 1) <= CLOSURE_LIMIT or abs(beside_s) <= BESIDE_PREFILL_S)
+
+
+def _beside_engine(request: Request) -> tuple[float, float, float, float] | None:
+    """TTFT and TPOT, each followed by the engine's own; None where one is not known."""
+    ttft, tpot, total = ttft_s(request), tpot_s(request), streamed_tokens(request)
+    prefill, decode = request.timings.prefill_s, request.timings.decode_s
+    if ttft is None or tpot is None or total is None or total < 2 or not prefill or not decode:
+        return None
+    return ttft, prefill, tpot, decode / (total - 1)
 
 
 def _sent_late(requests: Sequence[Request], load: LoadFigures) -> str | None:

@@ -16,7 +16,7 @@ import psutil
 
 from estimator.specs import Model
 from estimator.tensors import model_tensors, tensor_bytes
-from harness.errors import HarnessError, NotEnoughRoom
+from harness.errors import HarnessError, NotBuilt, NotEnoughRoom
 from harness.weights.build import BUILDER_VERSION, Progress, write_header, write_model
 
 # A field that a model leaves at its default is no part of a file's key, so that a new field orphans no file.
@@ -54,13 +54,23 @@ class Store:
 
     def missing_bytes(self, model: Model, mixture: str) -> int:
         """Bytes of disk that are lacking to build the file; 0 where it fits or is there."""
-        if self.path(model, mixture).exists():
-            return 0
-        need = self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES + _SPARE_BYTES
-        return max(0, need - self._free_bytes(_existing_parent(self.folder)))
+        return self.lacking_bytes(self.new_bytes(model, mixture))
+
+    def new_bytes(self, model: Model, mixture: str) -> int:
+        """Bytes of disk that building the file takes at most; 0 where it is there."""
+        there = self.path(model, mixture).exists()
+        return 0 if there else self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES
+
+    def lacking_bytes(self, wanted_bytes: int) -> int:
+        """Bytes of disk that are lacking for so many with a quarter of a GiB to spare; 0 where nothing is wanted."""
+        return max(0, wanted_bytes - self.room_bytes()) if wanted_bytes else 0
+
+    def room_bytes(self) -> int:
+        """Bytes of disk for model files, a quarter of a GiB left free; below 0 where less is free."""
+        return self._free_bytes(_existing_parent(self.folder)) - _SPARE_BYTES
 
     def build(self, model: Model, mixture: str, seed: int = 1, progress: Progress = lambda _: None) -> Path:
-        """The file, built where it is not there. Raises NotEnoughRoom, HarnessError.
+        """The file, built where it is not there. Raises NotEnoughRoom, NotBuilt.
 
         It is written under a temporary name and renamed, so that no other run meets half a file.
         """
@@ -80,9 +90,7 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NotEnoughRoom(f"the disk filled up while {path.name} was built; nothing was kept") from error
-            raise HarnessError(
-                f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder"
-            ) from error
+            raise NotBuilt(f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
         finally:
             part.unlink(missing_ok=True)
         return path

@@ -152,11 +152,11 @@ def test_the_command_in_the_plan_makes_it_again() -> None:
 
 
 def test_a_fit_ends_by_saying_what_is_uncertain_and_what_would_settle_it(tmp_path: Path) -> None:
-    run = planted_run(tmp_path / "run")
+    run = planted_run(tmp_path / "a run")
     uncertain, settles = last_words(fit([run], None), None, [run])[:2]
     assert uncertain.startswith("still uncertain")
     assert " of " in uncertain.split("most: ")[1]
-    assert f"python -m calibration plan {run} --budget 5m" in settles
+    assert f"python -m calibration plan '{run}' --budget 5m" in settles
 
 
 def test_terms_that_a_fit_could_not_tell_apart_are_named_if_the_planned_cells_would() -> None:
