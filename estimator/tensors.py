@@ -7,8 +7,10 @@ theory adds up their bytes. The mixtures follow llama.cpp's `llama_tensor_get_ty
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from estimator.errors import EstimatorError
 from estimator.quants import block_bytes, block_elements
@@ -33,9 +35,13 @@ _KEPT_TYPES = ("F16", "Q8_0")
 
 def tensor_bytes(tensor: Tensor) -> int:
     """Bytes of the tensor's data: rows x ceil(row / block) x block bytes (formula: GGUF specification)."""
-    row = tensor.shape[0]
-    blocks = -(-row // block_elements(tensor.quant_type))
-    return tensor.elements // row * blocks * block_bytes(tensor.quant_type)
+    return _data_bytes(tensor.shape, tensor.quant_type)
+
+
+@lru_cache(maxsize=65_536)
+def _data_bytes(shape: tuple[int, ...], quant_type: str) -> int:
+    blocks = -(-shape[0] // block_elements(quant_type))
+    return math.prod(shape[1:]) * blocks * block_bytes(quant_type)
 
 
 def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
