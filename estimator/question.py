@@ -8,8 +8,9 @@ from dataclasses import replace
 from estimator.belonging import machine_differences, refuse
 from estimator.clouds import Instance, find_instance
 from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
-from estimator.device import catalogued_hardware
+from estimator.device import catalogued_hardware, gpus_hardware
 from estimator.errors import EstimatorError
+from estimator.gpus import gpus_here
 from estimator.hardware import Part, find_part, find_parts
 from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
@@ -38,24 +39,69 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
     disk = None if options.disk is None else rate_per_s(options.disk, "B/s")
     memory = None if options.memory is None else size_bytes(options.memory)
     instance = None if options.instance is None else find_instance(options.instance)
+    if options.gpus is not None:
+        return _gpus_here(options, (bandwidth, compute, disk))
     if options.hardware is None and instance is None:
         if memory is not None:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
         if stated_host(options):
-            raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
+            raise EstimatorError(
+                "--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware, or --gpus"
+            )
         fitted = coefficients_here(options)
         return replace(this_machine(bandwidth, compute, fitted), disk_bytes_per_s=disk), fitted
     _check_catalogued(options)
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
     if stated_host(options) and part.kind != "gpu":
         raise EstimatorError(f"--host-memory, --host-bandwidth and --link go with a GPU: {part.name} has one memory")
-    hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
+    hardware, published = catalogued(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
     link = None if options.link is None else rate_per_s(options.link, "B/s")
     host = _host(options, instance)
     hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
+    return hardware, published
+
+
+def catalogued(
+    part: Part,
+    devices: int = 1,
+    memory_bytes: int | None = None,
+    bandwidth: float | None = None,
+    compute: float | None = None,
+) -> tuple[Hardware, Published]:
+    """Hardware of the catalogue with the reference that answers for it: the one way, for every command."""
+    hardware = catalogued_hardware(part, devices, memory_bytes, bandwidth, compute)
     return hardware, _published(part, devices, bandwidth, compute)
+
+
+def _gpus_here(
+    options: Namespace, rates: tuple[float | None, float | None, float | None]
+) -> tuple[Hardware, Published | None]:
+    """GPUs of this machine: what is free on them and around them now, and the reference for the part that they are."""
+    for name in ("hardware", "instance", "memory", "coefficients"):
+        if getattr(options, name) is not None:
+            raise EstimatorError(f"--gpus are those of this machine, as the driver knows them: leave out --{name}")
+    bandwidth, compute, disk = rates
+    hardware, part = gpus_hardware(gpus_here(_numbers(options.gpus)), bandwidth, compute)
+    host_rate = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
+    hardware = replace(
+        hardware,
+        host=_host(options, None) if options.host_memory else Host(free_bytes(), host_rate, "free here now"),
+        link_bandwidth_bytes_per_s=None if options.link is None else rate_per_s(options.link, "B/s"),
+        disk_bytes_per_s=disk,
+    )
+    return hardware, None if part is None else _published(part, hardware.devices, bandwidth, compute)
+
+
+def _numbers(text: str) -> list[int] | None:
+    """ "0,1" -> [0, 1]; all: None. Raises EstimatorError."""
+    if text.strip().lower() == "all":
+        return None
+    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not all(word.isascii() and word.isdigit() and len(word) < 5 for word in words):
+        raise EstimatorError(f"--gpus {text!r}: write all, or the driver's numbers, such as 0,1")
+    return [int(word) for word in words]
 
 
 def _published(part: Part, devices: int, bandwidth: float | None, compute: float | None) -> Published:

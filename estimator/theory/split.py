@@ -146,9 +146,7 @@ def layer_runs(file: ModelFile, count: int, devices: int) -> dict[tuple[int, int
 
 def largest_run_bytes(runs: dict[tuple[int, int], int], whole_bytes: int, windowed_bytes: int) -> int:
     """max over `layer_runs`: weights + layers with a whole cache x its bytes + windowed layers x theirs."""
-    return larger(
-        *(held + whole * whole_bytes + windowed * windowed_bytes for (whole, windowed), held in runs.items())
-    )
+    return larger(*(held + whole * whole_bytes + windowed * windowed_bytes for (whole, windowed), held in runs.items()))
 
 
 def _run_layers(count: int, devices: int) -> int:

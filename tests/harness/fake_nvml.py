@@ -27,6 +27,8 @@ class FakeGpu:
     architecture: int = pynvml.NVML_DEVICE_ARCH_HOPPER
     capability: tuple[int, int] = (9, 0)
     mig: bool | None = None
+    name: str = "Fake H200"
+    total_bytes: int = 141 * 2**30
     used_bytes: int = 6 * 2**30
     processes: dict[int, int] = field(default_factory=dict)
     reasons: int = 0x4 | 0x20
@@ -87,10 +89,11 @@ class FakeNvml:
         return 0
 
     def _nvmlDeviceGetName(self, gpu: FakeGpu, text: Any, size: Any) -> None:
-        text.value = b"Fake H200"
+        text.value = gpu.name.encode()
 
     def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, memory: Any) -> None:
-        memory._obj.total, memory._obj.used = 141 * 2**30, gpu.used_bytes
+        memory._obj.total, memory._obj.used = gpu.total_bytes, gpu.used_bytes
+        memory._obj.free = gpu.total_bytes - gpu.used_bytes
 
     def _nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu, rates: Any) -> int:
         rates._obj.gpu, rates._obj.memory = 90, 40
