@@ -54,25 +54,18 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
     part, devices = find_parts(options.hardware) if instance is None else (find_part(instance.part), instance.gpus)
     if stated_host(options) and part.kind != "gpu":
         raise EstimatorError(f"--host-memory, --host-bandwidth and --link go with a GPU: {part.name} has one memory")
-    hardware, published = catalogued(part, devices, memory, bandwidth, compute)
+    hardware = catalogued_hardware(part, devices, memory, bandwidth, compute)
     if instance is not None:
         hardware = replace(hardware, name=f"{instance.provider} {instance.name}: {hardware.name}")
     link = None if options.link is None else rate_per_s(options.link, "B/s")
     host = _host(options, instance)
     hardware = replace(hardware, host=host, link_bandwidth_bytes_per_s=link, disk_bytes_per_s=disk)
-    return hardware, published
-
-
-def catalogued(
-    part: Part,
-    devices: int = 1,
-    memory_bytes: int | None = None,
-    bandwidth: float | None = None,
-    compute: float | None = None,
-) -> tuple[Hardware, Published]:
-    """Hardware of the catalogue with the reference that answers for it: the one way, for every command."""
-    hardware = catalogued_hardware(part, devices, memory_bytes, bandwidth, compute)
     return hardware, _published(part, devices, bandwidth, compute)
+
+
+def catalogued(part: Part, devices: int = 1, memory_bytes: int | None = None) -> tuple[Hardware, Published]:
+    """Hardware of the catalogue with the reference that answers for it, as `predict --hardware` asks it."""
+    return catalogued_hardware(part, devices, memory_bytes), _published(part, devices, None, None)
 
 
 def _gpus_here(
