@@ -2,14 +2,15 @@
 
 Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
 2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
-knows · 4 a file that cannot be read · 6 no Ollama server · 10 coefficients of another machine.
+knows, no GPU here that answers · 4 a file that cannot be read · 6 no Ollama server · 10 coefficients of another
+machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the fields of
-estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print
-lists of the fields of estimator.hardware.Part and estimator.clouds.Instance, `hardware --here --json` the fields of
-estimator.here.Here; `cost --json` and `cheapest --json` the
-fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
+estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print lists of the fields of
+estimator.hardware.Part and estimator.clouds.Instance, `hardware --here --json` the fields of estimator.here.Here;
+`cost --json` and `cheapest --json` the fields of estimator.costs.comparison.CostAnswer and
+estimator.costs.cheapest.CheapestAnswer.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """

@@ -210,7 +210,9 @@ def _process(held: int, repacked: int, cache: Floats | float, amounts: _Amounts)
 def _step_s(amounts: _Amounts, machines: _Machines) -> Floats:
     file = amounts.file
     read = amounts.each(lambda work: roofline.decode_bytes(file, work, roofline.mean_context_tokens(work)))
-    flop = amounts.each(lambda work: roofline.decode_flop(file, work, roofline.mean_context_tokens(work)))
+    flop = amounts.each(
+        lambda work: roofline.decode_flop(file, work, roofline.mean_context_tokens(work)), any_cache=True
+    )
     arithmetic_s = flop[:, :, None] / np.where(np.isnan(machines.compute), np.inf, machines.compute)
     longest: Floats = np.maximum(read[:, :, None] / machines.bandwidth, arithmetic_s)
     return longest
@@ -218,18 +220,26 @@ def _step_s(amounts: _Amounts, machines: _Machines) -> Floats:
 
 def _prefill_s(amounts: _Amounts, machines: _Machines) -> Floats:
     """Of each work's prompt: Σ micro-batches max(bytes / bandwidth, FLOP / compute), as in roofline.prefill_time_s."""
-    file, files, hardware = amounts.file, len(amounts.stack.files), len(machines.free)
-    sums = np.empty((files, amounts.works.prompts, hardware))
-    for passes in amounts.works.passes(max(1, _CACHED_NUMBERS // (files * hardware))):
+    file, works, files, hardware = amounts.file, amounts.works, len(amounts.stack.files), len(machines.free)
+    sums = np.empty((files, len(works.kv_types), works.prompts, hardware))
+    for passes in works.passes(max(1, _CACHED_NUMBERS // (files * hardware))):
         batch, past, last = passes.batch_tokens, passes.past_tokens, passes.last
-        flop: Any = roofline.pass_flop(file, batch, past) + last * weights.head_flop_per_token(file)
-        read: Any = roofline.pass_bytes(file, batch, past, passes.kv_type) + last * weights.head_read_bytes(file)
-        flop, read = (np.broadcast_to(table, (files, len(batch)))[:, :, None] for table in (flop, read))
+        shape = files, len(batch), 1
+        flop = _table(roofline.pass_flop(file, batch, past) + last * weights.head_flop_per_token(file), shape)
+        head = last * weights.head_read_bytes(file)
+        read = [_table(roofline.pass_bytes(file, batch, past, kv_type) + head, shape) for kv_type in works.kv_types]
         some = max(1, _CACHED_NUMBERS // (len(batch) * hardware))
-        for at in range(0, files, some):
-            passes_s = np.maximum(read[at : at + some] / machines.bandwidth, flop[at : at + some] / machines.compute)
-            sums[at : at + some, passes.prompts] = np.add.reduceat(passes_s, passes.starts, axis=1)
-    return sums[:, amounts.works.prompt_of]
+        for turn in (slice(at, at + some) for at in range(0, files, some)):
+            arithmetic_s = flop[turn] / machines.compute
+            for at, table in enumerate(read):
+                passes_s = np.maximum(table[turn] / machines.bandwidth, arithmetic_s)
+                sums[turn, at, passes.prompts] = np.add.reduceat(passes_s, passes.starts, axis=1)
+    return sums[:, works.kv_type_of, works.prompt_of]
+
+
+def _table(amounts: Any, shape: tuple[int, int, int]) -> Floats:
+    """`amounts` of files x passes, whether they differ by file or not, ready for a column of hardware."""
+    return np.broadcast_to(amounts, shape[:2]).reshape(shape)
 
 
 def _column(values: Iterator[float | None] | Any) -> Floats:

@@ -6,9 +6,9 @@ micro-batch, whether a context was stated) is the same for all its entries. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,17 @@ from estimator.theory.roofline import micro_batches
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
+Value = TypeVar("Value", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """The micro-batches of several prompts over a cache of `kv_type`, one prompt after the other.
+    """The micro-batches of several prompts, one prompt after the other.
 
     `prompts` says which they are, `starts` where each begins, `last` is 1 for the last micro-batch of each.
     """
 
     prompts: slice
-    kv_type: str
     batch_tokens: Any
     past_tokens: Any
     last: Floats
@@ -45,11 +45,10 @@ class Works:
         self.room_tokens: Floats = _column(works, "room_tokens")
         self._of_one_cache = _alike(works, lambda work: (*_branches(work), work.kv_type))
         self._of_any_cache = _alike(works, _branches)
-        prompts = [(work.kv_type, work.prompt_tokens, work.depth_tokens, work.ubatch_tokens) for work in works]
-        self._prompts = sorted(set(prompts))
+        self.kv_types, self.kv_type_of = _places([work.kv_type for work in works])
+        prompts = [(work.prompt_tokens, work.depth_tokens, work.ubatch_tokens) for work in works]
+        self._prompts, self.prompt_of = _places(prompts)
         self.prompts = len(self._prompts)
-        place = {prompt: at for at, prompt in enumerate(self._prompts)}
-        self.prompt_of = np.array([place[prompt] for prompt in prompts], dtype=np.int32)
         self._passes: dict[int, tuple[Passes, ...]] = {}
 
     def each(self, amount: Callable[[Workload], Any], files: int, any_cache: bool = False) -> Floats:
@@ -71,20 +70,25 @@ class Works:
     def _cut(self, most: int) -> Iterator[Passes]:
         some: list[tuple[int, int]] = []
         starts: list[int] = []
-        for at, (kv_type, prompt, depth, ubatch) in enumerate(self._prompts):
+        for end, (prompt, depth, ubatch) in enumerate(self._prompts, start=1):
             starts.append(len(some))
             some += micro_batches(prompt, depth, ubatch)
-            following = self._prompts[at + 1][0] if at + 1 < self.prompts else None
-            if len(some) >= most or following != kv_type:
-                yield _passes(slice(at + 1 - len(starts), at + 1), kv_type, some, starts)
+            if len(some) >= most or end == self.prompts:
+                yield _passes(slice(end - len(starts), end), some, starts)
                 some, starts = [], []
 
 
-def _passes(prompts: slice, kv_type: str, some: list[tuple[int, int]], starts: list[int]) -> Passes:
+def _places(values: list[Value]) -> tuple[list[Value], Indices]:
+    """The different values, and which of them each is."""
+    place = {value: at for at, value in enumerate(dict.fromkeys(values))}
+    return list(place), np.array([place[value] for value in values], dtype=np.int32)
+
+
+def _passes(prompts: slice, some: list[tuple[int, int]], starts: list[int]) -> Passes:
     batch, past = np.array(some, dtype=np.float64).T
     last = np.zeros(len(some))
     last[[*(start - 1 for start in starts[1:]), -1]] = 1.0
-    return Passes(prompts, kv_type, batch, past, last, np.array(starts, dtype=np.int32))
+    return Passes(prompts, batch, past, last, np.array(starts, dtype=np.int32))
 
 
 def _branches(work: Workload) -> tuple[Any, ...]:

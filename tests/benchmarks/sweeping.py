@@ -28,7 +28,8 @@ SHAPES = {
     "the same x 1 machine": [*WORKS, "--hardware", "T4"],
     "the same x 1 machine of 2 GPUs": [*WORKS, "--hardware", "2x RTX 3090"],
     "the same x 1 processor": [*WORKS, "--hardware", "EPYC 7763"],
-    "83 models x 6 types x 24 works x 1 machine": [*FEW, "1,4,8,16", "--hardware", "T4"],
+    "83 models x 6 types x 18 works x 1 machine": [*FEW, "1,4,8", "--hardware", "T4"],
+    "83 models x 6 types x 12 works x 2 machines": [*FEW, "1,8", "--hardware", "T4,L4"],
     "83 models x 6 types x 12 works x 1 machine": [*FEW, "1,8", "--hardware", "T4"],
     "83 models x 6 types x 1 work x 1 machine": ["--hardware", "T4"],
     "1 model x 6 types x 105 works x all hardware": [*WORKS, "--model", "mistral:7b", "--hardware", "all"],
@@ -53,7 +54,7 @@ def main() -> None:
             grid_s.append(time.process_time() - named)
         axes_median, grid_median = statistics.median(axes_s), statistics.median(grid_s)
         rows.append(
-            (name, f"{count:,}", f"{axes_median:.2f}", f"{grid_median:.2f}", f"{count / grid_median / 1e6:.2f}")
+            (name, f"{count:,}", f"{axes_median:.2f}", f"{grid_median:.3f}", f"{count / grid_median / 1e6:.2f}")
         )
     print_table(("grid", "scenarios", "axes s", "grid s", "million/s"), rows)
 
