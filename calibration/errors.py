@@ -9,6 +9,12 @@ class CalibrationError(Exception):
     exit_status = 2
 
 
+class UnreadableResults(CalibrationError):
+    """Published measurements that are not there or are not what they should be."""
+
+    exit_status = 7
+
+
 class NothingToFit(CalibrationError):
     """Records that hold no usable cell, or none that the coefficients speak of."""
 

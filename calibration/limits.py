@@ -42,4 +42,4 @@ def _share(name: str, text: str) -> float:
 
 def shown(limits: Mapping[str, float]) -> str:
     """The limits in words."""
-    return ", ".join(f"{name} {limit:.3g}".replace("1e+01", "10") for name, limit in limits.items())
+    return ", ".join(f"{name} {limit:.3g}" for name, limit in limits.items())

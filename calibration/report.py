@@ -13,6 +13,9 @@ from calibration.fitting import Fitted, speed_of
 from calibration.validate import Residual
 from estimator.coefficients import Coefficients, HeldOut, MemoryCoefficients
 
+# A share of a time that no measurement could show: what the solver left of 0.
+_NOTHING = 1e-6
+
 
 def show_fit(console: Console, fitted: Fitted) -> None:
     """Terms, held-out error, the worst predictions, what was left out."""
@@ -23,9 +26,7 @@ def show_fit(console: Console, fitted: Fitted) -> None:
     for name in ("term", "value", "±", "from", "cells"):
         table.add_column(name, justify="right" if name in ("value", "±", "cells") else "left")
     for name, entry in c.speed.items():
-        known = entry.standard_error is not None and entry.seconds_per_unit > 0
-        share = f"{(entry.standard_error or 0) / entry.seconds_per_unit:.0%}" if known else "-"
-        table.add_row(name, entry.shown, share, entry.origin, str(entry.cells))
+        table.add_row(name, *_price(name, fitted), entry.origin, str(entry.cells))
     console.print(table)
     for phase, names in c.evidence.not_told_apart.items():
         if names:
@@ -47,6 +48,17 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         _say(console, f"used although the client was late (CLIENT-BOUND): {reason}")
     for reason in fitted.noisy:
         _say(console, f"used in spite of its noise: {reason}")
+
+
+def _price(name: str, fitted: Fitted) -> tuple[str, str]:
+    """The price as a person reads it and its relative error; of one that adds nothing to any time, what that means."""
+    entry = fitted.coefficients.speed[name]
+    shares = [entry.seconds_per_unit * o.terms[name] / o.seconds for o in fitted.observations if o.terms.get(name)]
+    if max(shares, default=1.0) <= _NOTHING:
+        untold = any(name in terms for terms in fitted.coefficients.evidence.not_told_apart.values())
+        return "not determined" if untold else "free", "-"
+    known = entry.standard_error is not None and entry.seconds_per_unit > 0
+    return entry.shown, f"{(entry.standard_error or 0) / entry.seconds_per_unit:.0%}" if known else "-"
 
 
 def _memory_line(m: MemoryCoefficients) -> str:

@@ -49,7 +49,7 @@ def price_errors(prices: Mapping[str, float], without: Sequence[Mapping[str, flo
 def error_method(groups: int, what: str) -> str:
     """What the standard errors are, in words."""
     if groups < 3:
-        return f"none: {groups} {what} only, three are needed"
+        return f"unknown: three {what} are needed that can be left out, there are {groups or 'none'}"
     return f"jackknife over {groups} {what}, each left out whole, and what runs differ by"
 
 

@@ -2,14 +2,15 @@
 
 Exit statuses: 0 answered · 1 a limit of `scenarios check` is not met, or a bug (with its traceback) ·
 2 a question or usage that makes no sense · 3 a model, provider, weight type, KV type, hardware or instance that nobody
-knows · 4 a file that cannot be read · 6 no Ollama server · 8 no usable result of --measured · 10 coefficients or
-results of another machine.
+knows, no GPU here that answers · 4 a file that cannot be read · 6 no Ollama server · 8 no usable result of --measured ·
+10 coefficients or results of another machine.
 
 `predict --json` prints one JSON object, the fields of estimator.answer.Answer: each quantity with value,
 low, high, theory and basis; its unit is the last word of its key. `predict --api --json` prints the fields of
-estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print
-lists of the fields of estimator.hardware.Part and estimator.clouds.Instance; `cost --json` and `cheapest --json` the
-fields of estimator.costs.comparison.CostAnswer and estimator.costs.cheapest.CheapestAnswer.
+estimator.api.answer.ApiAnswer, `hardware --json` and `clouds --json` print lists of the fields of
+estimator.hardware.Part and estimator.clouds.Instance, `hardware --here --json` the fields of estimator.here.Here;
+`cost --json` and `cheapest --json` the fields of estimator.costs.comparison.CostAnswer and
+estimator.costs.cheapest.CheapestAnswer.
 
 argparse, not typer: typer imports pydantic to read its options, which costs more than the whole prediction.
 """
@@ -56,6 +57,12 @@ def _models_text(options: Namespace) -> str:
 
 
 def _hardware_text(options: Namespace) -> str:
+    if options.here:
+        from estimator.here import here_text, what_is_here
+
+        if options.text:
+            raise EstimatorError("--here lists this machine alone: leave out the words")
+        return render.written(what_is_here(), options.json, here_text)
     from estimator import hardware, listing
 
     return render.written(hardware.parts_about(" ".join(options.text)), options.json, listing.hardware_text)

@@ -6,7 +6,11 @@ holds; every assumption is a sentence in the answer.
 
 from __future__ import annotations
 
-from estimator.hardware import Part, find_parts
+from collections.abc import Sequence
+
+from estimator.errors import EstimatorError
+from estimator.gpus import Gpu
+from estimator.hardware import Part, find_parts, part_of_gpu
 from estimator.specs import Hardware
 
 GIB = 2**30
@@ -69,6 +73,48 @@ def catalogued_hardware(
             *_rate_assumptions(part, devices, rate_name, compute_flop_per_s),
         ),
     )
+
+
+def gpus_hardware(
+    gpus: Sequence[Gpu], bandwidth_bytes_per_s: float | None = None, compute_flop_per_s: float | None = None
+) -> tuple[Hardware, Part | None]:
+    """GPUs of this machine with what is free on them now, and the part of the catalogue that they are, if it has it.
+
+    Free of each: what the driver says, less 0.5 GiB for the engine's own context; of several the least counts for all.
+    Raises EstimatorError for GPUs that differ, or are divided (MIG).
+    """
+    first, count = gpus[0], len(gpus)
+    other = next((gpu for gpu in gpus if (gpu.name, gpu.total_bytes) != (first.name, first.total_bytes)), None)
+    if other is not None:
+        raise EstimatorError(
+            f"GPUs {first.number} and {other.number} differ ({first.name}, {other.name}): name those that are alike, "
+            f"such as --gpus {first.number}"
+        )
+    if any(gpu.divided for gpu in gpus):
+        raise EstimatorError(f"GPU {first.number} is divided (MIG): what its instances have free is not asked")
+    part = part_of_gpu(first.name, first.total_bytes)
+    rate, rate_name = (None, "") if part is None else part.compute
+    hardware = Hardware(
+        name=first.name if count == 1 else f"{count} x {first.name}",
+        memory_total_bytes=first.total_bytes * count,
+        memory_free_bytes=max(0, min(gpu.free_bytes for gpu in gpus) - _DRIVER_BYTES) * count,
+        bandwidth_bytes_per_s=bandwidth_bytes_per_s or (None if part is None else part.bandwidth_bytes_per_s),
+        compute_flop_per_s=compute_flop_per_s or rate,
+        source="memory: the driver; rates: " + ("unknown" if part is None else f"catalogue, {part.source}"),
+        kind="gpu",
+        devices=count,
+        assumptions=(
+            _free_now(gpus),
+            *(() if part is None else _rate_assumptions(part, count, rate_name, compute_flop_per_s)),
+        ),
+    )
+    return hardware, part
+
+
+def _free_now(gpus: Sequence[Gpu]) -> str:
+    sizes = ", ".join(f"{gpu.free_bytes / GIB:.3g} of {gpu.total_bytes / GIB:.3g}" for gpu in gpus)
+    least = ", the least of them on each" if len(gpus) > 1 else ""
+    return f"{sizes} GiB free now by the driver{least}; 0.5 GiB of it are set aside for the engine's own context"
 
 
 def _memory_assumptions(part: Part, memory: int | None, stated: bool) -> list[str]:

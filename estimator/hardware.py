@@ -107,6 +107,21 @@ def find_parts(text: str) -> tuple[Part, int]:
     return part, count
 
 
+def part_of_gpu(name: str, memory_bytes: int) -> Part | None:
+    """The part that a driver calls `name`, of those that differ by memory the one that has as much; None: none has.
+
+    A driver shows up to a tenth less than is sold, since error correction and firmware take their part.
+    """
+    key = machine_key(name)
+    sizes = re.compile(re.escape(key) + r"(\d+gb)?")
+    alike = dict.fromkeys(part for known, part in _by_key().items() if sizes.fullmatch(known) and part.kind == "gpu")
+    return next((part for part in alike if any(0.9 <= memory_bytes / size <= 1.01 for size in _sizes(part))), None)
+
+
+def _sizes(part: Part) -> tuple[int, ...]:
+    return part.memory_options_bytes if part.memory_bytes is None else (part.memory_bytes,)
+
+
 def parts_about(text: str | None) -> tuple[Part, ...]:
     """The parts whose names, maker, family or kind hold every word of `text`; all without one."""
     words = [squeezed(word) for word in (text or "").split()]

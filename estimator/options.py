@@ -35,6 +35,7 @@ def parser() -> ArgumentParser:
     for command in (hardware, clouds):
         command.add_argument("text", nargs="*", metavar="TEXT", help="words that a row must hold (all rows)")
         command.add_argument("--json", action="store_true", help="print the rows as JSON")
+    hardware.add_argument("--here", action="store_true", help="this machine instead: its memory and GPUs, free now")
     fit = commands.add_parser("fit", help="does it fit, with which settings would it, how far could it go")
     predict = commands.add_parser("predict", help="memory, speed, cost and fit of one model on one machine")
     sweep = commands.add_parser("sweep", help="every combination of models, types, work and hardware, by theory")
@@ -57,6 +58,8 @@ def parser() -> ArgumentParser:
     _add_model(fit)
     fit.add_argument("--context", type=int, metavar="N", help="context of each request (8192, or the model's if less)")
     _add_machine(fit)
+    # Of memory alone: rates would change nothing.
+    fit.set_defaults(bandwidth=None, compute=None, host_bandwidth=None, link=None, disk=None)
     add_cost_options(cost)
     add_cheapest_options(cheapest)
     return whole
@@ -68,6 +71,9 @@ def _add_ranking(command: ArgumentParser) -> None:
     command.add_argument("--rank", choices=("size", "speed"), default="size", help="order (%(default)s, largest first)")
     command.add_argument("--context", type=int, metavar="N", default=4096, help="context that must fit (%(default)s)")
     _add_machine(command)
+    _add_rates(command)
+    # Only models that are whole on the device are listed.
+    command.set_defaults(host_bandwidth=None, link=None, disk=None)
 
 
 def _add_model(command: ArgumentParser) -> None:
@@ -99,6 +105,8 @@ def _add_circumstances(command: ArgumentParser) -> None:
     command.add_argument(
         "--measured", type=Path, metavar="FILE", help="what `llama-bench -o json` said on --hardware: moves the answer"
     )
+    _add_rates(command)
+    _add_transfers(command)
     command.add_argument("--usd-per-hour", type=float, metavar="USD", help="rent of the machine")
     command.add_argument(
         "--utilisation", type=float, default=1.0, metavar="SHARE", help="of the rented time that is worked (1)"
@@ -111,18 +119,25 @@ def _add_circumstances(command: ArgumentParser) -> None:
 def _add_machine(command: ArgumentParser) -> None:
     command.add_argument("--hardware", metavar="NAME", help="a name of `hardware`, or 2x NAME (this machine)")
     command.add_argument("--instance", metavar="NAME", help="a name of `clouds`: its GPUs and its price")
+    command.add_argument("--gpus", metavar="LIST", help="GPUs of this machine, with what is free now: all, or 0,1")
     command.add_argument("--memory", metavar="SIZE", help="memory of each device of --hardware, such as 64GiB")
-    command.add_argument("--bandwidth", metavar="RATE", help="memory bandwidth, such as 25GB/s")
-    command.add_argument("--compute", metavar="RATE", help="compute rate, such as 200GFLOP/s")
-    command.add_argument("--host-memory", metavar="SIZE", help="memory around --hardware's GPU; `here`: free here now")
-    command.add_argument("--host-bandwidth", metavar="RATE", help="its bandwidth, for layers that are not on the GPU")
-    command.add_argument("--link", metavar="RATE", help="between host and each GPU, such as 25GB/s")
-    command.add_argument("--disk", metavar="RATE", help="rate of the disk that the model is read from, such as 2GB/s")
+    command.add_argument("--host-memory", metavar="SIZE", help="memory around the GPU; `here`: free here now")
     command.add_argument(
         "--coefficients", type=Path, metavar="FILE", help="else results/coefficients.json (api.json with --api)"
     )
     command.add_argument("--anyway", action="store_true", help="use coefficients of another machine all the same")
     command.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def _add_rates(command: ArgumentParser) -> None:
+    command.add_argument("--bandwidth", metavar="RATE", help="memory bandwidth, such as 25GB/s")
+    command.add_argument("--compute", metavar="RATE", help="compute rate, such as 200GFLOP/s")
+
+
+def _add_transfers(command: ArgumentParser) -> None:
+    command.add_argument("--host-bandwidth", metavar="RATE", help="of its memory, for layers that are not on the GPU")
+    command.add_argument("--link", metavar="RATE", help="between host and each GPU, such as 25GB/s")
+    command.add_argument("--disk", metavar="RATE", help="rate of the disk that the model is read from, such as 2GB/s")
 
 
 # All that a model behind an API is asked: every other option of `predict` is of engines.

@@ -8,8 +8,9 @@ from dataclasses import replace
 from estimator.belonging import machine_differences, refuse
 from estimator.clouds import Instance, find_instance
 from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
-from estimator.device import catalogued_hardware
+from estimator.device import catalogued_hardware, gpus_hardware
 from estimator.errors import EstimatorError
+from estimator.gpus import gpus_here
 from estimator.hardware import Part, find_part, find_parts
 from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
@@ -40,11 +41,15 @@ def hardware_meant(options: Namespace) -> tuple[Hardware, Calibration | None]:
     disk = None if options.disk is None else rate_per_s(options.disk, "B/s")
     memory = None if options.memory is None else size_bytes(options.memory)
     instance = None if options.instance is None else find_instance(options.instance)
+    if options.gpus is not None:
+        return _gpus_here(options, (bandwidth, compute, disk))
     if options.hardware is None and instance is None:
         if memory is not None:
             raise EstimatorError("--memory goes with --hardware: the memory of this machine is read from the system")
         if stated_host(options):
-            raise EstimatorError("--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware")
+            raise EstimatorError(
+                "--host-memory, --host-bandwidth and --link go with a GPU: name it with --hardware, or --gpus"
+            )
         if getattr(options, "measured", None) is not None:
             raise EstimatorError("--measured goes with --hardware NAME; this machine's own runs `calibration fit` fits")
         fitted = coefficients_here(options)
@@ -74,6 +79,45 @@ def _own(options: Namespace, part: Part, devices: int) -> Own | None:
     from estimator.reference.measured import own_measurements
 
     return own_measurements(path, part, options.anyway)
+
+
+def catalogued(part: Part, devices: int = 1, memory_bytes: int | None = None) -> tuple[Hardware, Published]:
+    """Hardware of the catalogue with the reference that answers for it, as `predict --hardware` asks it."""
+    return catalogued_hardware(part, devices, memory_bytes), _published(part, devices, None, None)
+
+
+def _gpus_here(
+    options: Namespace, rates: tuple[float | None, float | None, float | None]
+) -> tuple[Hardware, Published | None]:
+    """GPUs of this machine: what is free on them and around them now, and the reference for the part that they are."""
+    for name in ("hardware", "instance", "memory", "coefficients"):
+        if getattr(options, name) is not None:
+            raise EstimatorError(f"--gpus are those of this machine, as the driver knows them: leave out --{name}")
+    bandwidth, compute, disk = rates
+    hardware, part = gpus_hardware(gpus_here(_numbers(options.gpus)), bandwidth, compute)
+    host_rate = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
+    hardware = replace(
+        hardware,
+        host=_host(options, None) if options.host_memory else Host(free_bytes(), host_rate, "free here now"),
+        link_bandwidth_bytes_per_s=None if options.link is None else rate_per_s(options.link, "B/s"),
+        disk_bytes_per_s=disk,
+    )
+    if part is None:
+        if getattr(options, "measured", None) is not None:
+            raise EstimatorError(f"--measured moves the reference, and {hardware.name} is not in the catalogue")
+        return hardware, None
+    own = _own(options, part, hardware.devices)
+    return hardware, _published(part, hardware.devices, bandwidth, compute, own)
+
+
+def _numbers(text: str) -> list[int] | None:
+    """ "0,1" -> [0, 1]; all: None. Raises EstimatorError."""
+    if text.strip().lower() == "all":
+        return None
+    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    if not all(word.isascii() and word.isdigit() and len(word) < 5 for word in words):
+        raise EstimatorError(f"--gpus {text!r}: write all, or the driver's numbers, such as 0,1")
+    return [int(word) for word in words]
 
 
 def _published(

@@ -91,8 +91,9 @@ class Model:
 
     @property
     def expert_layers(self) -> int:
-        """How many layers are mixtures of experts."""
-        return sum(map(self.has_experts, range(self.layers))) if self.experts else 0
+        """How many layers are mixtures of experts: those that `has_experts` says."""
+        periods = self.layers // self.expert_period - self.dense_layers // self.expert_period
+        return periods * (self.experts > 0) * (self.dense_layers < self.layers)
 
 
 HardwareKind = Literal["cpu", "gpu", "unified"]

@@ -7,8 +7,10 @@ theory adds up their bytes. The mixtures follow llama.cpp's `llama_tensor_get_ty
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from estimator.errors import EstimatorError
 from estimator.quants import block_bytes, block_elements
@@ -29,13 +31,19 @@ MIXTURES = {
     "MXFP4_MOE": "Q8_0",
 }
 _KEPT_TYPES = ("F16", "Q8_0")
+# Files of one model, and layers of one file, share most of their names and shapes.
+_REMEMBERED = 65_536
 
 
 def tensor_bytes(tensor: Tensor) -> int:
     """Bytes of the tensor's data: rows x ceil(row / block) x block bytes (formula: GGUF specification)."""
-    row = tensor.shape[0]
-    blocks = -(-row // block_elements(tensor.quant_type))
-    return tensor.elements // row * blocks * block_bytes(tensor.quant_type)
+    return _data_bytes(tensor.shape, tensor.quant_type)
+
+
+@lru_cache(_REMEMBERED)
+def _data_bytes(shape: tuple[int, ...], quant_type: str) -> int:
+    blocks = -(-shape[0] // block_elements(quant_type))
+    return math.prod(shape[1:]) * blocks * block_bytes(quant_type)
 
 
 def model_tensors(model: Model, mixture: str) -> tuple[Tensor, ...]:
@@ -68,33 +76,39 @@ def layer_bytes(tensors: Iterable[Tensor], layers: int) -> tuple[int, ...]:
     """Bytes of the tensors called `blk.N. ...`, by N; empty where a layer has none or the names are others."""
     found = [0] * layers
     for tensor in tensors:
-        number = tensor.name.split(".", 2)[1] if tensor.name.startswith("blk.") else ""
-        if number.isdigit() and int(number) < layers:
-            found[int(number)] += tensor_bytes(tensor)
+        layer = _layer_of(tensor.name)
+        if layer is not None and layer < layers:
+            found[layer] += tensor_bytes(tensor)
     return tuple(found) if all(found) else ()
+
+
+@lru_cache(_REMEMBERED)
+def _layer_of(name: str) -> int | None:
+    number = name.split(".", 2)[1] if name.startswith("blk.") else ""
+    return int(number) if number.isdecimal() and len(number) < 10 else None
 
 
 def weight_groups(tensors: Iterable[Tensor], tied: bool) -> tuple[WeightGroup, ...]:
     """The tensors added up by role and block type, in order of first appearance."""
     found: defaultdict[tuple[WeightRole, str], list[Tensor]] = defaultdict(list)
     for tensor in tensors:
-        found[_role(tensor, tied), tensor.quant_type].append(tensor)
+        found[_role(tensor.name, len(tensor.shape), tied), tensor.quant_type].append(tensor)
     return tuple(
         WeightGroup(role, kind, sum(t.elements for t in group), sum(map(tensor_bytes, group)), len(group))
         for (role, kind), group in found.items()
     )
 
 
-def _role(tensor: Tensor, tied: bool) -> WeightRole:
-    name = tensor.name
-    if len(tensor.shape) == 1 or name.endswith((".bias", "_norm.weight")):
+@lru_cache(_REMEMBERED)
+def _role(name: str, axes: int, tied: bool) -> WeightRole:
+    if axes == 1 or name.endswith((".bias", "_norm.weight")):
         return "vector"
     if name == "output.weight" or (tied and name == "token_embd.weight"):
         return "head"
     # Older files have a tensor for each expert: blk.0.ffn_up.3.weight.
     if name.endswith("_exps.weight") or (name.startswith("blk.") and name.split(".")[-2].isdigit()):
         return "expert"
-    if len(tensor.shape) == 3:
+    if axes == 3:
         return "latent"
     return "embedding" if name == "token_embd.weight" else "matrix"
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from estimator.gpus import NO_GPU_DRIVER, NO_GPU_LISTED
 from harness.record import Machine, Record, Subject
-from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, PowerSources
+from harness.samples import PowerSources
 
 # What a catalogue says about a model besides its shape: it may change with the program, not with the file.
 _CATALOGUE = ("names", "title", "source", "published_bytes")

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-# Notes on GPUs that mean that there is none; all others mean that none could be asked.
-NO_GPU_DRIVER = "no NVIDIA driver (libnvidia-ml was not found)"
-NO_GPU_LISTED = "the NVIDIA driver lists no GPU"
-
 
 class GpuPower(NamedTuple):
     """Power and energy of one whole GPU; None: unknown, never 0 for it. `energy_j` counts since its driver started."""

@@ -14,7 +14,7 @@ from statistics import median
 
 from calibration.api.fitting import entry_of, libraries
 from calibration.api.requests import ApiRequest, Origin
-from calibration.errors import NothingToFit
+from calibration.errors import UnreadableResults
 from estimator.api.file import ApiCoefficients, ApiEntry, ApiRecords
 
 FOLDER = Path("results/reference/api")
@@ -31,12 +31,12 @@ _SAME_COUNT = 0.1
 
 
 def published(folder: Path = FOLDER) -> ApiCoefficients:
-    """The fit of every model at every provider in `folder`. Raises NothingToFit where the tables are not there."""
+    """The fit of every model at every provider in `folder`. Raises UnreadableResults where the tables are not there."""
     try:
         text = (folder / "requests.csv").read_text("utf-8")
         names = {row["model"]: row for row in _rows((folder / "names.csv").read_text("utf-8"))}
     except OSError as error:
-        raise NothingToFit(
+        raise UnreadableResults(
             f"cannot read {error.filename}: {error.strerror}; it holds the published requests"
         ) from error
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from calibration.errors import CalibrationError
+from calibration.errors import UnreadableResults
 from estimator import catalog
 from estimator.errors import UnknownName
 from estimator.hardware import find_part
@@ -60,12 +60,12 @@ class Row:
 
 
 def published_rows(folder: Path = FOLDER) -> list[Row]:
-    """Every row of the folder, possible or not. Raises CalibrationError."""
+    """Every row of the folder, possible or not. Raises UnreadableResults."""
     try:
         extra = _models(folder / "models.toml")
         rows = [_row(number, entry, extra) for number, entry in enumerate(_table(folder / "throughput.csv"), start=2)]
     except (OSError, KeyError, ValueError) as error:
-        raise CalibrationError(f"cannot read published measurements in {folder}: {error}") from error
+        raise UnreadableResults(f"cannot read published measurements in {folder}: {error}") from error
     return rows
 
 

@@ -25,7 +25,10 @@ class ApiCandidate:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An offer that keeps the limits: with its interval ("yes"), by its value ("likely"), in "theory", as "stated"."""
+    """An offer that keeps the limits: with its interval ("yes"), by its value ("likely"), in "theory", as "stated".
+
+    Yes and likely stand on the reference: one request at a time on each copy of the model.
+    """
 
     offer: Offer
     meets: Meets
@@ -73,7 +76,7 @@ def cheapest(
     for costed in machines:
         machine = costed.machine
         key = tuple(hardware for hardware, _ in machine.layouts)
-        if machine.coefficients is not None or key not in served:
+        if key not in served or not key[0].catalogued:
             served[key] = best_serving(file, load.work, machine, streams, limits)
         _place(ranked, excluded, machine_offer(machine.name, costed.kind, costed.outlay, served[key], load), limits)
     for api in apis:
@@ -84,10 +87,15 @@ def cheapest(
         quant=file.quant,
         load=load,
         limits=limits,
-        ranked=tuple(sorted(ranked, key=lambda entry: (entry.offer.month_usd.value or 0.0, entry.offer.name))),
+        ranked=tuple(sorted(ranked, key=_place_of)),
         excluded=tuple(sorted(excluded, key=lambda entry: (entry.obstacle, entry.name))),
         warnings=(*_basis_warnings(entry.meets for entry in ranked), *load_warnings(load, bool(machines), bool(apis))),
     )
+
+
+def _place_of(entry: Ranked) -> tuple[float, bool, str]:
+    """By the price of a month; of equal ones what is known before what is a lower bound."""
+    return entry.offer.month_usd.value or 0.0, entry.offer.at_least, entry.offer.name
 
 
 def _place(ranked: list[Ranked], excluded: list[Excluded], offer: Offer, limits: Limits) -> None:
@@ -120,9 +128,15 @@ def _place_api(ranked: list[Ranked], excluded: list[Excluded], api: ApiCandidate
 
 
 def _basis_warnings(sure: Iterable[Meets]) -> tuple[str, ...]:
-    if "theory" not in set(sure):
+    bases = set(sure)
+    if "theory" not in bases:
         return ()
+    mixed = (
+        "of rows by theory the lower bound is ranked, beside prices by the reference, which are none: compare what "
+        "they cost one request at a time",
+    )
     return (
-        "theory is the fastest that the hardware allows: such prices are lower bounds, and whether the limits are "
-        "kept is not proven; that one of them is broken is",
+        "theory is the fastest that the hardware allows, of several requests at once: such prices are lower bounds, "
+        "and whether the limits are kept is not proven; that one of them is broken is",
+        *(mixed if bases & {"yes", "likely"} else ()),
     )

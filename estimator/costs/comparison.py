@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimator.costs.break_even import BreakEven, break_even
 from estimator.costs.offers import Load, Offer, OfferKind, api_offer, machine_offer
 from estimator.costs.outlay import Outlay
-from estimator.costs.serving import STREAMS, Machine, best_serving
+from estimator.costs.serving import STREAMS, Machine, Serving, Unserved, best_serving
+from estimator.errors import EstimatorError
 from estimator.limits import Limits
 from estimator.price_list import Price
 from estimator.specs import ModelFile
@@ -53,23 +54,35 @@ def compare(
     streams: tuple[int, ...] = STREAMS,
     limits: Limits | None = None,
 ) -> CostAnswer:
-    """The bills of all of them. `file` is what machines run, and is not needed without machines; they keep `limits`."""
+    """The bills of all of them. `file` is what machines run, needed only where there are some; they keep `limits`.
+
+    Raises EstimatorError.
+    """
     api_offers = [api_offer(name, price, load) for name, price in apis]
-    pairs: list[tuple[Offer, Outlay]] = []
-    if file is not None:
-        for costed in machines:
-            serving = best_serving(file, load.work, costed.machine, streams, limits, accepted=("yes", "unknown"))
-            pairs.append((machine_offer(costed.machine.name, costed.kind, costed.outlay, serving, load), costed.outlay))
-    model = None if file is None or not machines else file
+    offers: list[Offer] = []
+    points: list[BreakEven] = []
+    for costed in machines:
+        if file is None:
+            raise EstimatorError("machines run a model: name it")
+        serving = best_serving(file, load.work, costed.machine, streams, limits, accepted=("yes", "unknown"))
+        offers.append(_offer(costed, serving, load))
+        # One machine may break even at a load for which requests must share it.
+        most = serving if isinstance(serving, Unserved) else replace(serving, alone=None)
+        points += [break_even(api, _offer(costed, most, load), costed.outlay, load) for api in api_offers]
+    model = file if machines else None
     return CostAnswer(
         model=None if model is None else model.model.name,
         title=None if model is None else model.model.title,
         quant=None if model is None else model.quant,
         load=load,
-        offers=(*api_offers, *(offer for offer, _ in pairs)),
-        break_even=tuple(break_even(api, offer, outlay, load) for offer, outlay in pairs for api in api_offers),
-        warnings=(*load_warnings(load, bool(pairs), bool(apis)), *_speed_warnings([offer for offer, _ in pairs])),
+        offers=(*api_offers, *offers),
+        break_even=tuple(points),
+        warnings=(*load_warnings(load, bool(offers), bool(apis)), *_speed_warnings(offers)),
     )
+
+
+def _offer(costed: Costed, serving: Serving | Unserved, load: Load) -> Offer:
+    return machine_offer(costed.machine.name, costed.kind, costed.outlay, serving, load)
 
 
 def load_warnings(load: Load, machines: bool, apis: bool) -> tuple[str, ...]:
@@ -92,5 +105,6 @@ def load_warnings(load: Load, machines: bool, apis: bool) -> tuple[str, ...]:
 
 
 def _speed_warnings(offers: Sequence[Offer]) -> tuple[str, ...]:
-    found = [warning for offer in offers if offer.serving is not None for warning in offer.serving.warnings]
+    every = [*offers, *(offer.alone for offer in offers if offer.alone is not None)]
+    found = [warning for offer in every if offer.serving is not None for warning in offer.serving.warnings]
     return tuple(dict.fromkeys(found))

@@ -88,6 +88,7 @@ class Offer:
                             (of one device a copy: layers split over several could be worked on at the same time)
     prices                  where each price is from, with its date
     serving, obstacle       how a machine serves the requests, or why it cannot
+    alone                   where that is theory: the same with one request at a time, by the reference, if it says
     """
 
     name: str
@@ -103,6 +104,7 @@ class Offer:
     prices: tuple[str, ...] = ()
     serving: Serving | None = None
     obstacle: Unserved | None = None
+    alone: Offer | None = None
 
     @property
     def mark(self) -> str:
@@ -126,9 +128,18 @@ def api_offer(name: str, price: Price | None, load: Load) -> Offer:
 
 
 def machine_offer(name: str, kind: OfferKind, outlay: Outlay, serving: Serving | Unserved, load: Load) -> Offer:
-    """The bill of machines that serve the load: whole machines, paid day and night, and their electricity."""
+    """The bill of machines that serve the load: whole machines, paid day and night, and their electricity.
+
+    Where one request at a time needs no more machines than theory does with several at once, nobody has to wait for
+    another, and the serving is that of the reference; else that of theory with the other beside it.
+    """
     if isinstance(serving, Unserved):
         return Offer(name, kind, prices=outlay.origins, obstacle=serving)
+    if serving.alone is not None:
+        alone = machine_offer(name, kind, outlay, serving.alone, load)
+        several = machine_offer(name, kind, outlay, replace(serving, alone=None), load)
+        enough = load.requests_per_day is not None and (alone.machines or 0) <= (several.machines or 0)
+        return alone if enough else replace(several, alone=alone)
     offer = _in_use(Offer(name, kind, prices=outlay.origins, serving=serving), load)
     if outlay.usd_per_hour is None:
         return replace(offer, obstacle=Unserved("price unknown", "; ".join(outlay.origins)))

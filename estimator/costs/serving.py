@@ -1,6 +1,7 @@
 """How many requests a machine serves: copies of the model and streams of each that fit and keep the limits.
 
-Every figure is `predict`'s: the same fit, the same speed, the same basis.
+Every figure is `predict`'s: the same fit, the same speed, the same basis. One serving has one basis: what the reference
+says of one request at a time stands beside what theory says of several, never in it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from estimator.answer import Answer, Basis, Fits, Quantity
-from estimator.coefficients import Coefficients
-from estimator.device import catalogued_hardware
 from estimator.hardware import Part
 from estimator.limits import Limits
 from estimator.predict import predict
+from estimator.question import catalogued
+from estimator.reference.speed import Calibration, Published
 from estimator.render import duration
 from estimator.specs import Hardware, ModelFile, Workload
 
@@ -22,15 +23,25 @@ from estimator.specs import Hardware, ModelFile, Workload
 STREAMS = (1, 2, 4, 8, 16, 32, 64)
 Obstacle = Literal["does not fit", "fit unknown", "too slow", "speed unknown", "price unknown", "latency unknown"]
 Meets = Literal["yes", "likely", "theory", "stated"]
+# What measurements stand behind, here or elsewhere.
+_MEASURED: tuple[Basis, ...] = ("calibrated", "reference")
+_BY: dict[Basis, str] = {
+    "theory": "even in theory",
+    "calibrated": "by calibrated speed",
+    "reference": "by the reference, one request alone",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What can run a model: each layout is the hardware of one copy of it, and how many copies there are."""
+    """What can run a model: each layout is the hardware of one copy of it, and how many copies there are.
+
+    `calibration` is of one device; how many a layout has is said when it is asked.
+    """
 
     name: str
     layouts: tuple[tuple[Hardware, int], ...]
-    coefficients: Coefficients | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Serving:
     ttft_s, time_per_token_s   of one of them while all streams are busy and prompts arrive together
     machine_s       what a request takes of the machine: 1 / (requests a second) of all copies
     fits            "yes", or "unknown" with the reason
+    alone           where all this is theory: one request at a time on each copy, by the reference, if it says
     """
 
     copies: int
@@ -53,6 +65,7 @@ class Serving:
     fits: Fits
     reason: str
     warnings: tuple[str, ...]
+    alone: Serving | None = None
 
     @property
     def basis(self) -> Basis:
@@ -71,7 +84,8 @@ class Unserved:
 def machine_of(name: str, part: Part, gpus: int, memory_bytes: int | None = None) -> Machine:
     """`gpus` of a part of the catalogue: a copy of the model on each, or on 2, 3, ... of them that divide `gpus`."""
     shares = [devices for devices in range(1, gpus + 1) if gpus % devices == 0]
-    return Machine(name, tuple((catalogued_hardware(part, d, memory_bytes), gpus // d) for d in shares))
+    layouts = tuple((catalogued(part, devices, memory_bytes)[0], gpus // devices) for devices in shares)
+    return Machine(name, layouts, catalogued(part)[1])
 
 
 def best_serving(
@@ -84,35 +98,45 @@ def best_serving(
 ) -> Serving | Unserved:
     """The layout and concurrency of the highest throughput that fit and keep `limits`; else what is in the way.
 
-    Of fits that are `accepted`. `work.concurrency` is replaced by `streams`, ascending.
+    Of fits that are `accepted`. `work.concurrency` is replaced by `streams`, ascending. One request alone is judged
+    first, whatever `streams` say: where it is too slow, several at once are no faster.
     """
     found: list[Serving] = []
     obstacles: list[Unserved] = []
     for hardware, copies in machine.layouts:
-        for answer in _answers(file, work, hardware, machine.coefficients, streams):
+        for answer in _answers(file, work, hardware, machine.calibration, sorted({1, *streams})):
             obstacle = _obstacle(answer, limits or Limits(), accepted)
             if obstacle is not None:
                 obstacles.append(obstacle)
                 break  # more streams need more memory and are slower
-            found.append(_serving(answer, copies))
+            if answer.work.concurrency in streams:
+                found.append(_serving(answer, copies))
     if not found:
         return _nearest_miss(obstacles)
-    return min(found, key=lambda serving: (serving.machine_s.value or 0.0, serving.concurrency))
+    best = _fastest(found)
+    known = [serving for serving in found if serving.basis == "reference"]
+    return replace(best, alone=_fastest(known)) if known and best.basis == "theory" else best
+
+
+def _fastest(servings: list[Serving]) -> Serving:
+    return min(servings, key=lambda serving: (serving.machine_s.value or 0.0, serving.concurrency))
 
 
 def meets(serving: Serving, limits: Limits) -> Meets:
     """How sure it is that limits are kept which the values keep: the interval too, the value, in theory only."""
     pairs = ((serving.ttft_s, limits.ttft_s), (serving.time_per_token_s, limits.tpot_s))
     judged = [(time, limit) for time, limit in pairs if limit is not None]
-    if any(time.basis != "calibrated" for time in (serving.machine_s, *(time for time, _ in judged))):
+    if any(time.basis not in _MEASURED for time in (serving.machine_s, *(time for time, _ in judged))):
         return "theory"
     return "yes" if all(time.high is not None and time.high <= limit for time, limit in judged) else "likely"
 
 
 def _answers(
-    file: ModelFile, work: Workload, hardware: Hardware, coefficients: Coefficients | None, streams: tuple[int, ...]
+    file: ModelFile, work: Workload, hardware: Hardware, calibration: Calibration | None, streams: list[int]
 ) -> Iterator[Answer]:
-    return (predict(file, replace(work, concurrency=count), hardware, coefficients) for count in streams)
+    if isinstance(calibration, Published):
+        calibration = replace(calibration, devices=hardware.devices)
+    return (predict(file, replace(work, concurrency=count), hardware, calibration) for count in streams)
 
 
 def _obstacle(answer: Answer, limits: Limits, accepted: tuple[Fits, ...]) -> Unserved | None:
@@ -125,8 +149,10 @@ def _obstacle(answer: Answer, limits: Limits, accepted: tuple[Fits, ...]) -> Uns
         return Unserved("speed unknown", f"the machine's rates are unknown: {how}")
     for word, time, limit in (("TTFT", ttft, limits.ttft_s), ("TPOT", step, limits.tpot_s)):
         if limit is not None and time.value is not None and time.value > limit:
-            words = "even in theory" if time.basis == "theory" else "by calibrated speed"
+            words = _BY[time.basis]
             words += " with layers split" if answer.hardware.devices > 1 else ""
+            if time.low is not None and time.high is not None:
+                words += f" ({duration(time.low)} to {duration(time.high)})"
             return Unserved("too slow", f"{word} {duration(time.value)} {words}, over {duration(limit)}")
     return None
 

@@ -20,6 +20,10 @@ _NAME = 30
 _SHOWN = 10
 _LEGEND = "1M tokens: prompt and answer together. A month has 730 h. Busy: share of the machines' time."
 _BOUND = "≥: at least, by theory, the fastest that the hardware allows with up to 64 requests at once."
+_MEETS = (
+    "by the interval (yes) or the value (likely) of the reference, one request at a time on each copy; in theory, "
+    "the fastest that the hardware allows; as stated"
+)
 _ABOUT = "~: by theory with layers split; other engines could do more."
 
 
@@ -27,7 +31,7 @@ def cost_text(answer: CostAnswer) -> str:
     """Bills, how each machine serves, what each price is, break-even points, then what all this takes for granted."""
     lines = [] if answer.title is None else [f"{answer.title}, {answer.quant}, on the machines"]
     lines += [*_asked(answer.load), "", _head("")]
-    lines += [line for offer in answer.offers for line in _row(offer)]
+    lines += [line for offer in answer.offers for line in _row(offer, answer.load)]
     lines += ["", *_legend(answer.offers)]
     lines += [line for offer in answer.offers for line in _told(offer)]
     if answer.break_even:
@@ -43,11 +47,11 @@ def cheapest_text(answer: CheapestAnswer, all_rows: bool = False) -> str:
     if not shown:
         lines += ["nothing that was looked at keeps the limits", ""]
     else:
-        lines += [_head("meets"), *(line for entry in shown for line in _row(entry.offer, entry.meets))]
+        lines += [_head("meets"), *(line for entry in shown for line in _row(entry.offer, answer.load, entry.meets))]
         if len(shown) < len(answer.ranked):
             lines.append(f"and {len(answer.ranked) - len(shown)} dearer ones: --all")
         lines += ["", *_legend(entry.offer for entry in shown), *_told(shown[0].offer)]
-        lines += ["meets: by its interval (yes), by its value (likely), in theory, as stated"]
+        lines += _wrapped("meets", _MEETS)
     lines += [*_excluded(answer), *_wrapped("not ranked", _unpriced(answer))]
     return "\n".join((*lines, *_warnings(answer.warnings)))
 
@@ -74,7 +78,7 @@ def _head(last: str) -> str:
     return f"{head} {'n':>3} {'busy':>4} {last}".rstrip()
 
 
-def _row(offer: Offer, last: str = "") -> Iterator[str]:
+def _row(offer: Offer, load: Load, last: str = "") -> Iterator[str]:
     name = offer.name if offer.kind != "owned" else f"own {offer.name}"
     amounts = (offer.request_usd, offer.million_tokens_usd, offer.month_usd)
     request, million, month = (usd(amount.value, offer.mark) for amount in amounts)
@@ -89,6 +93,18 @@ def _row(offer: Offer, last: str = "") -> Iterator[str]:
     low, high = (usd(end) for end in (offer.month_usd.low, offer.month_usd.high))
     if low != high:
         yield f"      {low} .. {high} a month (90 % interval of the speed)"
+    if offer.alone is not None:
+        yield from _wrapped("", _alone(offer.alone, load))
+
+
+def _alone(offer: Offer, load: Load) -> str:
+    """The price with one request at a time, which serving several at once need not exceed."""
+    price, what = offer.request_usd, "a request"
+    if load.requests_per_day is not None:
+        price, what = offer.month_usd, f"a month, n {offer.machines or 0:,}"
+    low, high = usd(price.low), usd(price.high)
+    interval = "" if low == high else f" ({low} .. {high})"
+    return f"one at a time (reference): {usd(price.value)}{interval} {what}"
 
 
 def _percent(share: float) -> str:
@@ -107,6 +123,8 @@ def _told(offer: Offer) -> Iterator[str]:
     yield from _wrapped("", "; ".join(offer.prices))
     if offer.serving is not None:
         yield from _wrapped("", _served(offer.serving))
+    if offer.alone is not None and offer.alone.serving is not None:
+        yield from _wrapped("", f"one at a time: {_served(offer.alone.serving)}")
     if offer.obstacle is not None and offer.obstacle.obstacle != "price unknown":
         yield from _wrapped("", f"{offer.obstacle.obstacle}: {offer.obstacle.reason}")
     known = {name: part.value for name, part in offer.month_parts_usd.items() if part.value}

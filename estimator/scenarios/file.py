@@ -86,8 +86,8 @@ def _scenario(row: Any, defaults: dict[str, Any], where: str) -> Scenario:
 
 
 def _without_rival(defaults: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """The defaults, without the hardware where the scenario names an instance, or the other way round."""
-    rivals = {"hardware", "instance"}
+    """The defaults, without the machine that they name where the scenario names another."""
+    rivals = {"hardware", "instance", "gpus"}
     return {key: value for key, value in defaults.items() if not (key in rivals and rivals & row.keys())}
 
 

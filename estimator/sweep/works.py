@@ -6,9 +6,9 @@ micro-batch, whether a context was stated) is the same for all its entries. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +18,21 @@ from estimator.theory.roofline import micro_batches
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
+Value = TypeVar("Value", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
     """The micro-batches of several prompts, one prompt after the other.
 
-    `starts` is where each prompt begins, `last` is 1 for the last micro-batch of each, `by_kv_type` says which
-    micro-batches read a cache of which type.
+    `prompts` says which they are, `starts` where each begins, `last` is 1 for the last micro-batch of each.
     """
 
+    prompts: slice
     batch_tokens: Any
     past_tokens: Any
     last: Floats
     starts: Indices
-    by_kv_type: dict[str, Indices]
 
 
 class Works:
@@ -42,24 +42,23 @@ class Works:
         self.works = works = [everything[index] for index in chosen]
         self.indices = np.array(chosen, dtype=np.int32)
         self.concurrency: Floats = _column(works, "concurrency")
-        alike: dict[tuple[Any, ...], list[int]] = {}
-        prompts: dict[tuple[int, int, int, str], int] = {}
-        prompt_of = []
-        for at, work in enumerate(works):
-            key = (work.kv_type, work.flash_attention, work.ubatch_tokens, work.context_tokens is None)
-            alike.setdefault(key, []).append(at)
-            prompt = (work.prompt_tokens, work.depth_tokens, work.ubatch_tokens, work.kv_type)
-            prompt_of.append(prompts.setdefault(prompt, len(prompts)))
-        self.prompt_of = np.array(prompt_of, dtype=np.int32)
-        self._prompts = list(prompts)
+        self.room_tokens: Floats = _column(works, "room_tokens")
+        self._of_one_cache = _alike(works, lambda work: (*_branches(work), work.kv_type))
+        self._of_any_cache = _alike(works, _branches)
+        self.kv_types, self.kv_type_of = _places([work.kv_type for work in works])
+        prompts = [(work.prompt_tokens, work.depth_tokens, work.ubatch_tokens) for work in works]
+        self._prompts, self.prompt_of = _places(prompts)
+        self.prompts = len(self._prompts)
         self._passes: dict[int, tuple[Passes, ...]] = {}
-        self._alike = [(np.array(at, dtype=np.int32), _columns([works[i] for i in at])) for at in alike.values()]
 
-    def each(self, amount: Callable[[Workload], Any]) -> Floats:
-        """`amount` of each work, asked of columns of them."""
-        found = np.empty(len(self.works))
-        for at, columns in self._alike:
-            found[at] = amount(columns)
+    def each(self, amount: Callable[[Workload], Any], files: int, any_cache: bool = False) -> Floats:
+        """`amount` of each file (a row) and work (a column), asked of columns of works.
+
+        `any_cache`: it is the same whatever the type of the cache, which need not be alike in a column.
+        """
+        found = np.empty((files, len(self.works)))
+        for at, columns in self._of_any_cache if any_cache else self._of_one_cache:
+            found[:, at] = amount(columns)
         return found
 
     def passes(self, most: int) -> tuple[Passes, ...]:
@@ -69,23 +68,42 @@ class Works:
         return self._passes[most]
 
     def _cut(self, most: int) -> Iterator[Passes]:
-        some: list[tuple[int, int, str]] = []
+        some: list[tuple[int, int]] = []
         starts: list[int] = []
-        for prompt, depth, ubatch, kv_type in self._prompts:
-            if len(some) >= most:
-                yield _passes(some, starts)
-                some, starts = [], []
+        for end, (prompt, depth, ubatch) in enumerate(self._prompts, start=1):
             starts.append(len(some))
-            some += [(batch, past, kv_type) for batch, past in micro_batches(prompt, depth, ubatch)]
-        yield _passes(some, starts)
+            some += micro_batches(prompt, depth, ubatch)
+            if len(some) >= most or end == self.prompts:
+                yield _passes(slice(end - len(starts), end), some, starts)
+                some, starts = [], []
 
 
-def _passes(some: list[tuple[int, int, str]], starts: list[int]) -> Passes:
-    batch, past, kinds = (np.array(column) for column in zip(*some, strict=True))
+def _places(values: list[Value]) -> tuple[list[Value], Indices]:
+    """The different values, and which of them each is."""
+    place = {value: at for at, value in enumerate(dict.fromkeys(values))}
+    return list(place), np.array([place[value] for value in values], dtype=np.int32)
+
+
+def _passes(prompts: slice, some: list[tuple[int, int]], starts: list[int]) -> Passes:
+    batch, past = np.array(some, dtype=np.float64).T
     last = np.zeros(len(some))
     last[[*(start - 1 for start in starts[1:]), -1]] = 1.0
-    by_kv_type = {str(kind): np.flatnonzero(kinds == kind).astype(np.int32) for kind in np.unique(kinds)}
-    return Passes(batch.astype(np.float64), past.astype(np.float64), last, np.array(starts, dtype=np.int32), by_kv_type)
+    return Passes(prompts, batch, past, last, np.array(starts, dtype=np.int32))
+
+
+def _branches(work: Workload) -> tuple[Any, ...]:
+    """All of a work that formulas branch on, but the type of its cache."""
+    return work.flash_attention, work.ubatch_tokens, work.context_tokens is None
+
+
+def _alike(works: list[Workload], key: Callable[[Workload], Any]) -> list[tuple[Indices | slice, Workload]]:
+    """Columns of works that have the same key, and which works they are."""
+    alike: dict[Any, list[int]] = {}
+    for at, work in enumerate(works):
+        alike.setdefault(key(work), []).append(at)
+    if len(alike) == 1:
+        return [(slice(None), _columns(works))]
+    return [(np.array(at, dtype=np.int32), _columns([works[index] for index in at])) for at in alike.values()]
 
 
 def _columns(works: Sequence[Workload]) -> Workload:

@@ -45,7 +45,7 @@ def most_runtime_bytes(file: ModelFile, work: Workload) -> float:
     """
     tensors = sum(group.tensors for group in file.groups)
     process = _PROCESS_BYTES + _ENTRY_BYTES * file.model.vocabulary + _TENSOR_BYTES * tensors
-    process += _ROW_BYTES * most_rows(work)
+    process = process + _ROW_BYTES * most_rows(work)
     scratch = scratch_bytes(file.model, work) * most_rows(work) / micro_batch_rows(work)
     return process + scratch + work.concurrency * candidate_bytes(file.model)
 

@@ -55,14 +55,12 @@ def feed_forward_elements(model: Model) -> int:
     or hidden + 3·shared_ffn (the experts' sum waits while the shared expert works). Source: dry runs.
     """
     dense = model.ffn if model.architecture == "falcon" else _LIVE_FFN * model.ffn
-    if not model.expert_layers:
-        return dense
-    mixture = max(
+    mixture = larger(
         _LIVE_FFN * model.experts_used * model.expert_ffn,
         (2 * model.experts_used + 1) * model.hidden,
         model.hidden + _LIVE_FFN * model.shared_ffn,
     )
-    return mixture if model.expert_layers == model.layers else max(dense, mixture)
+    return larger(dense * (model.expert_layers < model.layers), mixture * (model.expert_layers > 0))
 
 
 def device_compute_bytes(model: Model, work: Workload, rows: int | None = None) -> int:
@@ -115,14 +113,14 @@ def attention_elements(model: Model, work: Workload) -> int:
     if model.kv_lora_rank:
         return scores + model.heads * (model.key_length + 2 * (model.kv_lora_rank + model.rotated))
     queries = model.heads * model.key_length
-    copies = 0 if model.architecture == "phi3" else 2 if queries > model.hidden else 1
+    copies = 0 if model.architecture == "phi3" else 1 + (queries > model.hidden)
     return scores + copies * queries
 
 
 def _live_hidden(model: Model) -> tuple[int, int]:
     """Rows of `hidden` that live beside the feed-forward and beside attention. Where both read one norm, it stays."""
     if model.architecture == "falcon":
-        return (5 if model.kv_heads > 1 else 6), 4
+        return 6 - (model.kv_heads > 1), 4
     return (6, 4) if model.architecture == "cohere2" else (_LIVE_HIDDEN, _LIVE_HIDDEN)
 
 

@@ -1,7 +1,7 @@
 """Minimum and maximum of plain numbers and of columns of them (numpy's arrays), which Python's own cannot compare.
 
-With these in place of `min` and `max` a formula counts for a column of workloads as for one (estimator/sweep/grid.py),
-and the theory still imports nothing.
+With these in place of `min` and `max` a formula counts for columns of workloads and of models as for one of them
+(estimator/sweep), and the theory still imports nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
+# Architectures that formulas ask for by name: their models share no column with others.
+PECULIAR = ("cohere2", "falcon", "llama4", "phi3")
 
 
 def smaller(one: Number, other: Number) -> Number:
@@ -20,10 +22,12 @@ def smaller(one: Number, other: Number) -> Number:
     return other + (one - other) * (one < other)
 
 
-def larger(one: Number, other: Number) -> Number:
-    """max(one, other), of columns entry by entry; exact for whole numbers.
+def larger(one: Number, *others: Number) -> Number:
+    """max(one, others), of columns entry by entry; exact for whole numbers.
 
-    >>> larger(3, 5), larger(5, 3)
-    (5, 5)
+    >>> larger(3, 5), larger(5, 3), larger(1, 7, 2)
+    (5, 5, 7)
     """
-    return other + (one - other) * (one > other)
+    for other in others:
+        one = other + (one - other) * (one > other)
+    return one

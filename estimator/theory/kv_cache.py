@@ -55,8 +55,15 @@ def kv_cache_bytes(model: Model, work: Workload) -> int:
     """
     windowed = windowed_layers(model)
     cells = (model.layers - windowed) * cells_per_sequence(work) + windowed * windowed_cells_per_sequence(model, work)
+    return bytes_of_cells(model, work, cells)
+
+
+def bytes_of_cells(model: Model, work: Workload, cells: int) -> int:
+    """Bytes of so many cells of one layer, for all sequences: elements / elements of a block x bytes of a block.
+
+    Cells come in multiples of 256, so that blocks are whole.
+    """
     _require_type(work.kv_type)
-    # Cells come in multiples of 256, so that blocks are whole.
     blocks = work.concurrency * cells * kv_elements_per_cell(model) // block_elements(work.kv_type)
     return blocks * block_bytes(work.kv_type)
 

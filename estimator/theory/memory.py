@@ -13,6 +13,7 @@ from estimator.theory.buffers import (
     output_buffer_bytes,
     pipeline_bytes,
 )
+from estimator.theory.columns import larger
 from estimator.theory.kv_cache import kv_cache_bytes
 from estimator.theory.resident import candidate_bytes, reused_heap_bytes, scratch_bytes, touched_compute_bytes
 from estimator.theory.split import (
@@ -61,7 +62,7 @@ class MemoryNeed:
     @property
     def hot_file_bytes(self) -> int:
         """File-backed pages that every token reads again: libraries, and weights that were not repacked."""
-        return self.libraries_bytes + max(0, self.weights_bytes - self.repacked_bytes)
+        return self.libraries_bytes + larger(0, self.weights_bytes - self.repacked_bytes)
 
 
 def memory_need(

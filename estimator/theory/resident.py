@@ -40,8 +40,8 @@ def scratch_bytes(model: Model, work: Workload) -> float:
     Source: ggml_graph_plan's work size; page maps (2.93 MiB for TinyLlama at 512 rows). Products with k-quants
     take 292/256 instead, 7 % more, which is left out.
     """
-    dense = model.ffn if model.expert_layers < model.layers else 0
-    widest = max(dense, model.hidden, model.heads * model.key_length, model.experts_used * model.expert_ffn)
+    dense = model.ffn * (model.expert_layers < model.layers)
+    widest = larger(dense, model.hidden, model.heads * model.key_length, model.experts_used * model.expert_ffn)
     return micro_batch_rows(work) * widest * _QUANTISED_ROW_BYTES
 
 

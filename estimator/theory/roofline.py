@@ -22,8 +22,8 @@ def attended_cells(model: Model, batch_tokens: int, past_tokens: int) -> int:
     """Σ layers, Σ new tokens: positions that each attends to (within the window where a layer has one)."""
     windowed = windowed_layers(model)
     cells = (model.layers - windowed) * attended_positions(batch_tokens, past_tokens)
-    if windowed:
-        cells += windowed * windowed_positions(model, batch_tokens, past_tokens)
+    if model.sliding_window_tokens is not None:
+        cells = cells + windowed * windowed_positions(model, batch_tokens, past_tokens)
     return cells
 
 

@@ -7,12 +7,14 @@ where this matters the larger of both counts, so that a "fits" holds for either.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from itertools import accumulate
 
-from estimator.specs import ModelFile, Workload
+from estimator.specs import Model, ModelFile, Workload
 from estimator.tensors import model_file
-from estimator.theory.kv_cache import cells_per_sequence, kv_bytes_per_cell, windowed_cells_per_sequence
-from estimator.theory.terms import windowed_layers
+from estimator.theory.columns import larger
+from estimator.theory.kv_cache import bytes_of_cells, cells_per_sequence, windowed_cells_per_sequence
 from estimator.theory.weights import host_weight_bytes
 
 # Row split cuts matrices at multiples of so many rows. Source: get_row_rounding in ggml-cuda.cu.
@@ -42,14 +44,18 @@ def layer_bytes(file: ModelFile, work: Workload) -> LayerBytes:
 
 def kv_bytes_by_layer(file: ModelFile, work: Workload) -> tuple[int, ...]:
     """KV cache of each layer: cells x bytes of a cell; index modulo period is not period - 1: windowed, fewer cells."""
-    model = file.model
-    cell_bytes = work.concurrency * kv_bytes_per_cell(model, work.kv_type)
-    full, windowed = cells_per_sequence(work), windowed_cells_per_sequence(model, work)
-    some_windowed, period = windowed_layers(model) > 0, model.window_period
-    return tuple(
-        -int(-cell_bytes * (windowed if some_windowed and layer % period != period - 1 else full) // 1)
-        for layer in range(model.layers)
-    )
+    whole, windowed = layer_cache_bytes(file.model, work)
+    return tuple(windowed if _is_windowed(file.model, layer) else whole for layer in range(file.model.layers))
+
+
+def layer_cache_bytes(model: Model, work: Workload) -> tuple[int, int]:
+    """KV cache of a layer that attends over the whole context, and of one with a window."""
+    whole = bytes_of_cells(model, work, cells_per_sequence(work))
+    return whole, bytes_of_cells(model, work, windowed_cells_per_sequence(model, work))
+
+
+def _is_windowed(model: Model, layer: int) -> bool:
+    return model.sliding_window_tokens is not None and layer % model.window_period != model.window_period - 1
 
 
 def offloaded_layers(file: ModelFile, work: Workload) -> int:
@@ -113,14 +119,38 @@ def fullest_layers_bytes(file: ModelFile, work: Workload, devices: int) -> int:
     The engine hands out g layers in the proportion of free memory, so a device gets ceil(g / devices) of them and,
     where one has a little more free than another, one more: the fullest run of so many neighbours.
     """
-    share = device_share_bytes(file, work)
     count = offloaded_layers(file, work)
-    run = -(-count // devices) + 1
-    if devices == 1 or run >= count:
-        return sum(share)
-    layers = layer_bytes(file, work)
-    blocks = (*layers.blocks, layers.head)[-count - 1 :]
-    return max(sum(blocks[first : first + run]) for first in range(len(blocks) - run + 1))
+    if devices == 1 or _run_layers(count, devices) >= count:
+        return sum(device_share_bytes(file, work))
+    whole, windowed = layer_cache_bytes(file.model, work)
+    return largest_run_bytes(layer_runs(file, count, devices), whole, windowed)
+
+
+def layer_runs(file: ModelFile, count: int, devices: int) -> dict[tuple[int, int], int]:
+    """What one of `devices` alike may hold of the last `count` layers, the head as one: runs of neighbours.
+
+    {(layers with a whole cache, with a windowed one): the most weights of such a run}.
+    """
+    model, weights = file.model, file.layer_bytes or _proportional(file)
+    head = max(0, file.weight_bytes - host_weight_bytes(file) - sum(weights))
+    windowed = [_is_windowed(model, layer) for layer in range(model.layers)]
+    columns = ((*weights, head), (*map(operator.not_, windowed), 0), (*windowed, 0))
+    size = min(_run_layers(count, devices), model.layers + 1)
+    sums = (list(accumulate(column[-count - 1 :], initial=0)) for column in columns)
+    runs = [[end - begin for begin, end in zip(ends, ends[size:], strict=False)] for ends in sums]
+    found: dict[tuple[int, int], int] = {}
+    for held, whole, some in zip(*runs, strict=True):
+        found[whole, some] = max(held, found.get((whole, some), 0))
+    return found
+
+
+def largest_run_bytes(runs: dict[tuple[int, int], int], whole_bytes: int, windowed_bytes: int) -> int:
+    """max over `layer_runs`: weights + layers with a whole cache x its bytes + windowed layers x theirs."""
+    return larger(*(held + whole * whole_bytes + windowed * windowed_bytes for (whole, windowed), held in runs.items()))
+
+
+def _run_layers(count: int, devices: int) -> int:
+    return -(-count // devices) + 1
 
 
 def fullest_rows_bytes(file: ModelFile, work: Workload, devices: int) -> int:

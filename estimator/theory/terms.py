@@ -146,7 +146,7 @@ def chunked_positions(batch_tokens: int, past_tokens: int, chunk_tokens: int) ->
 
 def windowed_positions(model: Model, batch_tokens: int, past_tokens: int) -> int:
     """Positions that the batch's queries attend to in a layer with a window, or with chunks, per head."""
-    window = model.sliding_window_tokens or 0
+    window = 0 if model.sliding_window_tokens is None else model.sliding_window_tokens
     if model.architecture in CHUNKED:
         return chunked_positions(batch_tokens, past_tokens, window)
     return attended_positions(batch_tokens, past_tokens, window)

@@ -94,7 +94,10 @@ def bytes_read_per_step(file: ModelFile, rows: int = 1) -> float:
 
     Of the embedding only a row a token, ignored.
     """
-    return sum(read_bytes(group, file.model, rows) for group in multiplied_groups(file))
+    groups = multiplied_groups(file)
+    read = sum(group.size_bytes for group in groups if group.role != "expert")
+    experts = [group.size_bytes for group in groups if group.role == "expert"]
+    return read + sum(experts) * touched_experts(file.model, rows) / file.model.experts if experts else read
 
 
 def matrix_flop_per_token(file: ModelFile) -> int:

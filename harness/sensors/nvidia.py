@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 
 import pynvml
 
-from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, GpuPower, GpuState
+from estimator.gpus import NO_GPU_LISTED, why_no_gpu
+from harness.samples import Gpu, GpuPower, GpuState
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class Gpus:
             driver = str(pynvml.nvmlSystemGetDriverVersion())
             count = int(pynvml.nvmlDeviceGetCount())
         except pynvml.NVMLError as error:
-            self.note = _why_none(error)
+            self.note = why_no_gpu(error)
             return
         for device in range(count):
             try:
@@ -87,16 +88,6 @@ class Gpus:
         found = tuple(self._faults)
         self._faults.clear()
         return found
-
-
-def _why_none(error: Any) -> str:
-    if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        return NO_GPU_DRIVER
-    if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
-        return "the NVIDIA driver is not loaded; load its kernel module"
-    if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
-        return "no permission to ask the NVIDIA driver; give this user access to the nvidia device files"
-    return f"NVML does not start: {error}"
 
 
 class _Device:

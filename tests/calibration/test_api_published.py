@@ -9,6 +9,7 @@ from statistics import median, quantiles
 import pytest
 
 from calibration.api.published import published
+from calibration.errors import UnreadableResults
 from estimator.api.file import PUBLISHED_PATH, read_api
 
 REFERENCE = Path(__file__).parents[2] / "results/reference/api"
@@ -27,6 +28,12 @@ def test_the_shipped_reference_is_what_the_published_requests_give() -> None:
         assert old.ttft.constant_s == pytest.approx(new.ttft.constant_s, rel=1e-6)
         assert old.ttft.spread == pytest.approx(new.ttft.spread, rel=1e-6)
         assert set(old.held_out) == set(new.held_out)
+
+
+def test_published_requests_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableResults, match=r"cannot read .*requests\.csv: No such file") as raised:
+        published(tmp_path)
+    assert raised.value.exit_status == 7
 
 
 def test_published_quantiles_are_those_of_the_published_requests(rows: list[dict[str, str]]) -> None:

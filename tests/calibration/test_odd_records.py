@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from calibration.errors import NothingToFit
 from calibration.fitting import Fitted, fit
+from calibration.report import show_fit
 from harness.errors import BadResults
 from harness.journal import JOURNAL, Journal, read_heads, read_record
 from harness.record import Line, Probes, Record
@@ -72,8 +75,19 @@ def test_one_cell_alone_gives_no_interval_no_standard_error_and_says_what_it_can
     assert c.records.cells == 1
     assert "decode" not in c.held_out
     assert {entry.standard_error for entry in c.speed.values()} == {None}
-    assert c.evidence.error_method == "none: 0 models only, three are needed"
+    assert c.evidence.error_method == "unknown: three models are needed that can be left out, there are none"
     assert {"weights.Q8_0", "layer", "step"} <= set(c.evidence.not_told_apart["decode"])
+
+
+def test_a_price_that_these_cells_leave_open_is_said_to_be_and_not_a_rate_that_nothing_has(tmp_path: Path) -> None:
+    record = read_record(planted_run(tmp_path / "run", models=MODELS[:1]))
+    fitted = fit([rewritten(tmp_path / "two", replace(record, requests=record.requests[:8]))], prior=None)
+    console = Console(width=100, record=True, file=StringIO())
+    show_fit(console, fitted)
+    rows = {words[0]: words[1:] for line in console.export_text().splitlines() if len(words := line.split()) > 4}
+    for name in ("attention.decode_flop", "weights.Q8_0", "step"):
+        assert rows[name][:3] == ["not", "determined", "-"]
+    assert not [row for row in rows.values() if "e+1" in row[0]]
 
 
 def test_terms_that_are_constant_in_all_cells_are_named_and_others_are_not(tmp_path: Path) -> None:

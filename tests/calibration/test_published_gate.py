@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.errors import CalibrationError
+from calibration.errors import UnreadableResults
 from calibration.published.gate import CONTRADICTED, IMPOSSIBLE, SWAPPED, gated
 from calibration.published.report import gate_text
 from calibration.published.rows import Row, published_rows
@@ -80,9 +80,10 @@ def test_mixtures_of_experts_are_kept_apart_for_a_test() -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="cannot read published measurements"):
+    with pytest.raises(UnreadableResults, match="cannot read published measurements") as raised:
         published_rows(tmp_path)
+    assert raised.value.exit_status == 7
     (tmp_path / "models.toml").write_text("model = []", "utf-8")
     (tmp_path / "throughput.csv").write_text("source,shape\na,\n", "utf-8")
-    with pytest.raises(CalibrationError, match="cannot read published measurements"):
+    with pytest.raises(UnreadableResults, match="cannot read published measurements"):
         published_rows(tmp_path)

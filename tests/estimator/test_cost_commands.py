@@ -1,6 +1,7 @@
 """`cost` and `cheapest` on the command line: what they print, their JSON, one line for each bad input."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,19 +25,30 @@ def printed(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_api_and_an_instance_are_compared_with_prices_dated_and_speed_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text = printed(f"{COST} --per-day 10000", capsys)
-    assert "openai:gpt-4-turbo $0.0190 $14.6 $5,779" in text
-    assert "AWS g5.xlarge ≥$0.00241 ≥$1.85 ≥$734 1" in text
-    assert "10,000 requests a day = 13,000,000 tokens a day" in text
+    text = printed(f"{COST} --per-day 100000", capsys)
+    assert "openai:gpt-4-turbo $0.0190 $14.6 $57,792" in text
+    assert "AWS g5.xlarge ≥$0.000241 ≥$0.185 ≥$734 1" in text
+    assert "100,000 requests a day = 130,000,000 tokens a day" in text
     assert "us-east-1, 2025-03-02 (AWS price list" in text
     assert "(genai-prices 0." in text
     assert "the machine is cheaper from 1,660,000 on (1,280 requests)" in text
     assert "(theory)" in text
     assert "nothing was measured on it" in text
+    assert re.search(r"one at a time \(reference\): \$[\d,]+ \(\$[\d,]+ \.\. \$[\d,]+\) a month, n \d", text)
+    assert re.search(r"one at a time: fits; 1 at once: [^;]+ a token \(reference\)", text)
+
+
+def test_a_load_that_one_stream_carries_has_the_speed_of_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(f"{COST} --per-day 10000", capsys)
+    assert "AWS g5.xlarge $0.00241 $1.86 $734 1 " in text
+    assert re.search(r"1 at once: [^;]+ a token \(reference\)", text)
+    assert "≥" not in text
+    # Where it breaks even may take several requests at once, so that stays theory's.
+    assert "one machine carries that load at 0.46 % of its throughput by theory" in text
 
 
 def test_the_json_has_every_number_unrounded_with_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
-    main(f"{COST} --per-day 10000 --json".split())
+    main(f"{COST} --per-day 100000 --json".split())
     answer = json.loads(capsys.readouterr().out)
     api, machine = answer["offers"]
     assert (api["kind"], api["request_usd"]["value"], api["month_usd"]["basis"]) == ("api", 0.019, "stated")
@@ -46,7 +58,10 @@ def test_the_json_has_every_number_unrounded_with_its_unit(capsys: pytest.Captur
     (point,) = answer["break_even"]
     assert point["requests_per_day"] == pytest.approx(24 * 1.006 / 0.019)
     assert point["tokens_per_day"] == pytest.approx(1300 * 24 * 1.006 / 0.019)
-    assert answer["load"]["requests_per_day"] == 10_000
+    assert answer["load"]["requests_per_day"] == 100_000
+    alone = machine["alone"]
+    assert (alone["serving"]["machine_s"]["basis"], alone["at_least"]) == ("reference", False)
+    assert alone["machines"] > 1
 
 
 def test_batch_cached_and_reasoning_tokens_are_billed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +147,26 @@ def test_the_cheapest_is_as_fast_as_predict_says(capsys: pytest.CaptureFixture[s
 def test_limits_that_nothing_keeps_are_answered_with_why(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed("cheapest --slo tpot=0.01ms --per-day 10 --among g5", capsys)
     assert "nothing that was looked at keeps the limits" in text
-    assert "even in theory" in text
+    assert "by the reference, one request alone (" in text
+    assert "even in theory" in printed("cheapest --model llama3.1:70b --slo tpot=0.01ms --per-day 10", capsys)
+
+
+def test_what_one_request_alone_does_not_keep_several_at_once_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    # In theory a token takes a T4 14 ms.
+    asked = "cheapest --slo tpot=16ms --per-day 100000 --among g4dn.xlarge"
+    for more in ("", " --concurrency 8"):
+        assert "ms by the reference, one request alone (" in printed(asked + more, capsys)
+
+
+def test_limits_are_judged_by_the_interval_of_the_reference_where_it_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["cheapest", "--slo", "tpot=20ms", "--per-day", "1000", "--all", "--json"])
+    for entry in json.loads(capsys.readouterr().out)["ranked"]:
+        step = entry["offer"]["serving"]["time_per_token_s"]
+        expected = "theory" if step["basis"] == "theory" else "yes" if step["high"] <= 0.02 else "likely"
+        assert entry["meets"] == expected
+        assert entry["offer"]["at_least"] == (expected == "theory" and entry["offer"]["serving"]["devices"] == 1)
 
 
 def test_a_huge_load_stays_readable(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from estimator.hardware import find_part
 from estimator.limits import Limits
 from estimator.predict import predict
 from estimator.price_list import Price
+from estimator.question import catalogued
 from estimator.specs import Workload
 from estimator.tensors import model_file
 from estimator.theory.cost import (
@@ -161,6 +162,34 @@ def test_serving_is_what_predict_says_of_the_same_question() -> None:
     answer = predict(FILE, replace(LOAD.work, concurrency=8), machine.layouts[0][0])
     assert (found.copies, found.devices, found.ttft_s) == (2, 1, answer.speed["ttft_s"])
     assert found.machine_s.value == pytest.approx((answer.speed["end_to_end_s"].value or 0) / 16)
+
+
+def test_one_request_at_a_time_is_what_the_reference_says_and_stands_beside_theory() -> None:
+    file = model_file(find_model("llama3.1:8b"), "Q4_K_M")
+    found = best_serving(file, LOAD.work, machine_of("g", find_part("RTX 4090"), 2))
+    assert isinstance(found, Serving)
+    alone = found.alone
+    assert alone is not None
+    assert (found.basis, alone.basis, alone.concurrency, alone.copies) == ("theory", "reference", 1, 2)
+    answer = predict(file, LOAD.work, *catalogued(find_part("RTX 4090")))
+    assert (alone.ttft_s, alone.time_per_token_s) == (answer.speed["ttft_s"], answer.speed["time_per_token_s"])
+    assert best_serving(file, LOAD.work, machine_of("g", find_part("RTX 4090"), 2), (1,)) == alone
+    stated = best_serving(file, LOAD.work, machine_of("g", find_part("RTX 4090"), 2), (8,))
+    assert isinstance(stated, Serving)
+    assert (stated.basis, stated.alone) == ("theory", None)
+
+
+@given(st.floats(1, 1e6))
+def test_the_reference_serves_where_it_needs_no_more_machines_and_else_bounds_from_above(per_day: float) -> None:
+    alone = replace(serving_of(20.0, 15.0, 30.0), machine_s=Quantity(20.0, 15.0, 30.0, 2.0, "reference"))
+    load = replace(LOAD, requests_per_day=per_day)
+    offer = machine_offer("m", "rented", RENT, replace(serving_of(2.0), alone=alone), load)
+    if machines_needed(per_day, 20.0) == machines_needed(per_day, 2.0):
+        assert (offer.serving, offer.alone, offer.mark) == (alone, None, "")
+    else:
+        assert offer.alone is not None
+        assert (offer.serving, offer.alone.serving, offer.mark) == (serving_of(2.0), alone, "≥")
+        assert (offer.month_usd.value or 0.0) < (offer.alone.month_usd.value or 0.0)
 
 
 def test_a_model_that_needs_several_gpus_is_split_and_its_price_is_no_lower_bound() -> None:

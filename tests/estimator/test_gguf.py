@@ -79,6 +79,28 @@ def test_lengths_of_heads_follow_from_hidden_and_heads_where_the_file_is_silent(
     assert (model.key_length, model.value_length, model.kv_heads, model.vocabulary) == (64, 64, 4, 300)
 
 
+@pytest.mark.parametrize(
+    ("add", "width"),
+    [
+        (lambda writer: None, 3 * 128),
+        (lambda writer: writer.add_expert_shared_feed_forward_length(96), 96),
+        (lambda writer: writer.add_tensor("blk.0.ffn_down_shexp.weight", np.zeros((256, 64), np.float16)), 64),
+    ],
+)
+def test_the_shared_expert_is_as_wide_as_its_tensor_else_as_stated_else_as_many_experts(
+    add: Callable[[gguf.GGUFWriter], None], width: int, tmp_path: Path
+) -> None:
+    def add_experts(writer: gguf.GGUFWriter) -> None:
+        _add_experts(writer, 8, 2)
+        writer.add_expert_feed_forward_length(128)
+        writer.add_expert_shared_count(3)
+        add(writer)
+
+    path = tmp_path / "experts.gguf"
+    _write(path, add_experts)
+    assert read_model_file(path).model.shared_ffn == width
+
+
 def test_a_window_that_the_engine_ignores_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "window.gguf"
     _write(path, lambda writer: writer.add_sliding_window(4096))

@@ -8,6 +8,7 @@ import pytest
 from estimator.__main__ import main
 from estimator.coefficients import FittedMachine, write_coefficients
 from estimator.machine import identity
+from estimator.scenarios.file import read_scenarios
 from tests.estimator.examples import coefficients
 
 TEAM = """
@@ -52,6 +53,14 @@ def test_limits_that_are_kept_give_status_0(team: Path, capsys: pytest.CaptureFi
         ("min decode_tokens_per_s", "met", True),
         ("max rented_per_month_usd", "met", True),
     ]
+
+
+def test_a_scenario_that_names_its_machine_leaves_the_one_of_the_defaults(team: Path) -> None:
+    with team.open("a", encoding="utf-8") as file:
+        file.write('[[scenario]]\nname = "here"\ngpus = "0,1"\nfits = "yes"\n')
+    named = [{word.partition("=")[0] for word in one.arguments} for one in read_scenarios(team)]
+    machines = [words & {"--hardware", "--instance", "--gpus"} for words in named]
+    assert machines == [{"--hardware"}, {"--instance"}, {"--gpus"}]
 
 
 def test_a_limit_that_is_broken_gives_status_1(team: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def number(value: float | None) -> float:
 
 @settings(max_examples=60)
 @given(
-    st.lists(files, min_size=1, max_size=3).map(tuple),
+    st.lists(files, min_size=1, max_size=6).map(tuple),
     st.lists(works, min_size=1, max_size=5).map(tuple),
     st.lists(machines, min_size=1, max_size=6).map(tuple),
 )
@@ -83,6 +83,22 @@ def test_every_row_is_what_predict_says(
             expected = pytest.approx(number(answer.speed[name].value), rel=1e-12, nan_ok=True)
             assert wanted.quantity(row, name)[0] == expected, name
         assert row["margin_bytes"][0] == pytest.approx(number(answer.fit.margin_bytes), nan_ok=True)
+
+
+def test_files_that_are_computed_together_have_the_rows_that_each_has_alone() -> None:
+    # Every catalogue model beside all others: stacks of every kind, in blocks that hold works which some cannot.
+    machines = ("--hardware", "EPYC 7763,M3 Max,RTX 4090,3x RTX 3090", "--instance", "g5.12xlarge")
+    sizes = ("--prompt-tokens", "100,7000,40000", "--concurrency", "1,7", "--kv-type", "all")
+    axes = axes_named("--model", "all", "--quant", "q4_0,f16", *sizes, *machines)
+    together = all_rows(axes)
+    apart = [rows for file in axes.files for rows in computed(replace(axes, files=(file,)))]
+    assert [rows["file"].any() for rows in apart] == [False] * len(axes.files)
+    alone = np.concatenate(apart)
+    assert len(together) == len(alone) == sum(len(axes.works_of(file)) for file in axes.files) * len(axes.hardware)
+    for name in ("work", "hardware", "fits", "needed_bytes", "margin_bytes"):
+        np.testing.assert_array_equal(together[name], alone[name], err_msg=name)
+    for name in ("ttft_s", "time_per_token_s"):
+        np.testing.assert_allclose(together[name], alone[name], rtol=1e-12)
 
 
 def axes_named(*words: str) -> Axes:

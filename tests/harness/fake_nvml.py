@@ -28,6 +28,7 @@ class FakeGpu:
     capability: tuple[int, int] = (9, 0)
     mig: bool | None = None
     name: str = "Fake H200"
+    total_bytes: int = 141 * 2**30
     used_bytes: int = 6 * 2**30
     processes: dict[int, int] = field(default_factory=dict)
     reasons: int = 0x4 | 0x20
@@ -91,7 +92,8 @@ class FakeNvml:
         text.value = gpu.name.encode()
 
     def _nvmlDeviceGetMemoryInfo(self, gpu: FakeGpu, memory: Any) -> None:
-        memory._obj.total, memory._obj.used = 141 * 2**30, gpu.used_bytes
+        memory._obj.total, memory._obj.used = gpu.total_bytes, gpu.used_bytes
+        memory._obj.free = gpu.total_bytes - gpu.used_bytes
 
     def _nvmlDeviceGetUtilizationRates(self, gpu: FakeGpu, rates: Any) -> int:
         rates._obj.gpu, rates._obj.memory = 90, 40

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from estimator.gpus import NO_GPU_DRIVER, NO_GPU_LISTED
 from harness.compare import Comparison, Difference, Side, compare
 from harness.differences import as_json, show_comparison
 from harness.errors import HarnessError, NotComparable
 from harness.journal import Journal
 from harness.record import Machine, Record, Samples
-from harness.samples import NO_GPU_DRIVER, NO_GPU_LISTED, Gpu, PowerSources
+from harness.samples import Gpu, PowerSources
 from harness.sides import comparisons
 from tests.harness.alike import Noise, cells, interleaved, queue, run
 
