@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -41,12 +41,19 @@ REQUEST_SD = 0.07
 class Belief:
     """Guessed seconds per unit of each term, the names of the models with an error of their own, and the covariance.
 
+    Of the terms those that were neither measured nor are the prior's are `unknown`.
+
     The columns are the terms, then by phase the error that grows with the size, then by phase and model the model's.
     """
 
     prices: dict[str, float]
     models: tuple[str, ...]
     covariance: Array
+    unknown: frozenset[str] = frozenset()
+
+    def knows(self, file: ModelFile, work: Workload) -> bool:
+        """Whether every term of both phases has a price that somebody measured."""
+        return not any(self.unknown & found.keys() for found in terms_of(file, work).values())
 
     def seconds(self, terms: Mapping[str, float]) -> float:
         """Σ price x amount."""
@@ -93,7 +100,8 @@ def belief(
     names = sorted(set(terms) | set(known))
     prices = {name: known[name] if name in known else _guess(name, known) for name in names}
     seen = {name for o in observations for name in o.terms} if not prior else set()
-    blank = Belief(prices, tuple(models), _covariance(prices, len(models), set(prior or ()) | seen))
+    covariance = _covariance(prices, len(models), set(prior or ()) | seen)
+    blank = Belief(prices, tuple(models), covariance, frozenset(prices.keys() - known.keys()))
     return measured(blank, observations)
 
 
@@ -104,7 +112,7 @@ def measured(before: Belief, observations: Sequence[Observation]) -> Belief:
     rows = np.array([before.row(o.terms, o.phase, o.file) for o in observations])
     weights = np.array([1 / _variance(o) for o in observations])
     known = np.linalg.inv(before.covariance) + (rows.T * weights) @ rows
-    return Belief(before.prices, before.models, np.asarray(np.linalg.inv(known), dtype=np.float64))
+    return replace(before, covariance=np.asarray(np.linalg.inv(known), dtype=np.float64))
 
 
 def _variance(o: Observation) -> float:

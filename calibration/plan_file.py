@@ -15,6 +15,7 @@ from calibration.errors import CalibrationError
 from calibration.planning import Planned
 from estimator.specs import Workload
 
+# The shortest budget that is written, since a run refuses none.
 _LEAST_PART_S = 0.1
 
 

@@ -135,13 +135,14 @@ def _included(choice: Choice, wish: Wish) -> list[int]:
 def _of_several_models(choice: Choice, wish: Wish, first: list[int]) -> list[int]:
     """The first cells and of further models one each, until `least_models` are there or no other can be afforded.
 
-    Each time the cell that is worth most a second, opening its file included.
+    Each time the cell worth most a second with its file, of those that a fit without its model can predict.
     """
     problem, found = choice.problem, list(first)
     while len(names := {choice.cells[cell].file.model.name for cell in found}) < wish.least_models:
         cells, _ = problem.affordable(found)
-        others = np.array([choice.cells[cell].file.model.name not in names for cell in cells], dtype=bool)
-        cells = cells[others]
+        listed = [(cell, choice.cells[cell]) for cell in cells]
+        able = [at for at, c in listed if c.file.model.name not in names and choice.believed.knows(c.file, c.work)]
+        cells = np.array(able, dtype=np.int64)
         if not len(cells):
             break
         cost_s = problem.cost_s[cells] + problem.opening_s[problem.part[cells]]

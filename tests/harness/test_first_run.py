@@ -15,6 +15,8 @@ from statistics import median
 
 import pytest
 
+from calibration.belief import terms_of
+from calibration.fitting import reference
 from estimator.catalog import find_mixture, find_model
 from estimator.specs import Workload
 from estimator.tensors import model_file
@@ -153,6 +155,23 @@ def test_every_stored_plan_says_for_which_class_it_was_made_and_measures_five_mo
     assert len({part.model for part in parts}) >= 5, "what an interval of its own takes"
     with_mistral = [part for part in parts if part.model == "mistral:7b"]
     assert [len(part.shapes) >= 2 for part in with_mistral] == [True] * ("--include" in told)
+
+
+@pytest.mark.parametrize("entry", STORED, ids=lambda entry: f"{entry.speed:g}x-{entry.memory_bytes / GIB:g}GiB")
+def test_each_of_five_models_of_a_stored_plan_can_be_predicted_from_the_others_and_the_prior(entry: StoredPlan) -> None:
+    prior = reference()
+    assert prior is not None
+    terms: dict[tuple[str, str], list[set[str]]] = {}
+    for part in entry.plan.parts:
+        file = model_file(find_model(part.model), find_mixture(part.quant))
+        for shape in part.shapes:
+            work = Workload(shape.prompt_tokens, shape.output_tokens, shape.depth_tokens)
+            for phase, found in terms_of(file, work).items():
+                terms.setdefault((part.model, phase), []).append(set(found))
+    for (model, phase), cells in terms.items():
+        others = [names for (other, _), listed in terms.items() if other != model for names in listed]
+        known = set(prior.speed).union(*others)
+        assert [cell for cell in cells if cell <= known], (model, phase)
 
 
 @pytest.mark.slow
