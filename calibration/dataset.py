@@ -124,7 +124,8 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
         return []
-    return _observations(build, cell, pool, found.left_out)
+    seen = _observations(build, cell, pool, found.left_out)
+    return seen if verdict.word == "VALID" else [replace(o, noisy=True) for o in seen]
 
 
 @lru_cache(maxsize=1024)

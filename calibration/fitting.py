@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from calibration.dataset import Build, Dataset, Observation, PhaseName
+from calibration.dataset import Build, Dataset, MemoryObservation, Observation, PhaseName
 from calibration.errors import NothingToFit
 from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed, phase_of
 from calibration.gate import admitted
@@ -56,6 +56,9 @@ class Fitted:
     memory_residuals: dict[str, list[Residual]]
     left_out: tuple[str, ...]
     noisy: tuple[str, ...]
+    # Processes behind the prices of memory; the prior's prices (None: fitted without one).
+    memory: tuple[MemoryObservation, ...] = ()
+    prices: dict[str, float] | None = None
 
 
 def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = False) -> Fitted:
@@ -106,7 +109,7 @@ def _fitted(
             _memory_errors(fitted_memory, list(memory_fits.values())),
         ),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy)
+    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.memory, prices)
 
 
 def _speed(
