@@ -79,12 +79,8 @@ def _known(held: Sequence[Held], phase: str) -> list[Held]:
 
 
 def _unknown(held: Sequence[Held], phase: str) -> tuple[str, ...]:
-    names = sorted(
-        f"{o.file.model.name} {o.file.quant}"
-        for o in {
-            one.observation.file: one.observation for one in of_phase(held, phase) if one.predicted_s is None
-        }.values()
-    )
+    files = [one.observation.file for one in of_phase(held, phase) if one.predicted_s is None]
+    names = sorted({f"{file.model.name} {file.quant}" for file in files})
     return (f"not predicted, since nothing else has one of their terms: {', '.join(names)}",) if names else ()
 
 
