@@ -82,6 +82,8 @@ def test_every_chart_has_its_place_and_is_one_that_plotly_accepts(page: str, evi
         go.Figure(json.loads(figure))
     by_model = json.loads(figures["predicted-decode"])["data"][1:]
     assert len(by_model) == len(MODELS)
+    told = [text for trace in by_model for text in (trace["name"], *trace["hovertext"])]
+    assert not [text for text in told if re.search(r"<(?!br>)|%\{", text)]
     assert all(len(trace["x"]) == len(trace["error_y"]["array"]) == 4 for trace in by_model)
     assert all(value is not None for trace in by_model for value in trace["error_y"]["array"])
     assert [trace["x"] for trace in json.loads(figures["curve-decode"])["data"]][2][0] == "0"

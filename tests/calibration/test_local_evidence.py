@@ -194,6 +194,8 @@ def test_intervals_of_models_left_out_are_from_the_other_models_alone() -> None:
     found = observations(noise=0.03)
     whole = speed_intervals(found, FREE)
     assert len(whole) == 2 * len(MODELS)
+    these = speed_intervals(found, FREE, another_run=False)
+    assert all(low < these[key][0] < these[key][1] < high for key, (low, high) in whole.items())
     group = model_of(found[0])
     slower = [replace(o, seconds=1.5 * o.seconds) if model_of(o) == group else o for o in found]
     changed = speed_intervals(slower, FREE)
@@ -222,7 +224,7 @@ def test_a_model_that_is_slower_as_a_whole_is_the_worst_and_named_as_such() -> N
     table = worst_table(left_out(found, model_of, FREE))
     assert len(table.rows) == 10
     assert find_model(MODELS[2]).name in table.rows[0][0]
-    assert "of this model err to this side" in table.rows[0][-1]
+    assert "all 4 cells of this model err to this side" in table.rows[0][-1]
 
 
 def told_of(cells: list[Observation], chosen: Observation) -> str:
