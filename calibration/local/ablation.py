@@ -52,7 +52,8 @@ def ablation_table(observations: Sequence[Observation], whole: Sequence[Held], f
         rows.append(("none of those that do not earn alone", *_row(without, whole)))
     notes = (
         "Change: of the mean error of a model, in points, without the term; ± is its standard error over models. "
-        f"Earns: more than {_ERRORS:.0f} of those. Cells that either fit does not predict are left out of the change.",
+        f"Earns: more than {_ERRORS:.0f} of those; harms: as much better without. A line of one price for all says so "
+        "of prices for each type. Cells that either fit does not predict are left out of the change.",
         f"Nothing here shows that they are worth having, each alone: {', '.join(idle) or 'none'}."
         f"{' The last row leaves out all of these terms together.' if len(families) > 1 else ''}",
     )

@@ -15,6 +15,9 @@ from calibration.__main__ import report
 from calibration.errors import CalibrationError
 from calibration.evidence import evidence_of
 from calibration.fitting import fit
+from calibration.local.curve import ALL, DRAWS
+from calibration.local.curve import drawn as drawn_cells
+from calibration.local.leaving import fit_drawn_to, of_phase, sizes_of
 from calibration.local.report import evidence_for
 from calibration.local.stored import Stored
 from calibration.shown.page import Evidence, evidence_page, write_page
@@ -124,16 +127,30 @@ def test_a_page_never_replaces_what_is_no_page(tmp_path: Path, evidence: Evidenc
 
 
 @pytest.mark.slow
-def test_the_command_reports_and_refuses_in_one_line(tmp_path: Path) -> None:
-    planted_run(tmp_path / "run", models=MODELS[:2])
-    done = run("calibration", "report", "run", "--html", "out.html", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "### Learning curve" in done.stdout
-    assert done.stdout.endswith("page: out.html\n")
+def test_the_command_prints_the_tables_and_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report([planted_run(tmp_path / "run", models=MODELS[:2])], html=tmp_path / "out.html")
+    told = capsys.readouterr().out
+    assert "### Learning curve" in told
+    assert "page: " in told
+    assert (tmp_path / "out.html").read_text("utf-8").count('class="chart"') == 6
+
+
+@pytest.mark.slow
+def test_the_command_refuses_one_model_in_one_line(tmp_path: Path) -> None:
     planted_run(tmp_path / "alone", models=MODELS[:1])
     refused = run("calibration", "report", "alone", cwd=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (8, 1)
     assert "no model can be left out" in refused.stderr
+
+
+@pytest.mark.slow
+def test_the_readme_tells_the_learning_curve_that_the_stored_campaign_gives() -> None:
+    told = re.search(r"off in decode by (.*?) after all", " ".join((ROOT / "README.md").read_text("utf-8").split()))
+    assert told is not None
+    observations = fit([ROOT / "results/reference/epyc-7003-2-cores"], prior=None).observations
+    points = drawn_cells(observations, fit_drawn_to(None), DRAWS)
+    sizes = [sizes_of(of_phase(points[count], "decode")) for count in ("3", "10", "20", ALL)]
+    assert re.findall(r"([\d.]+) %", told[1]) == [f"{100 * size.median:.1f}" for size in sizes if size]
 
 
 @pytest.mark.slow
