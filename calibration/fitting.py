@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,9 +56,10 @@ class Fitted:
     memory_residuals: dict[str, list[Residual]]
     left_out: tuple[str, ...]
     noisy: tuple[str, ...]
-    # Processes behind the prices of memory; the prior's prices (None: fitted without one).
-    memory: tuple[MemoryObservation, ...] = ()
-    prices: dict[str, float] | None = None
+    # Processes behind the prices of memory; the prior's prices (None: fitted without one); the same fit to others.
+    memory: tuple[MemoryObservation, ...]
+    prices: Mapping[str, float] | None
+    refit: Callable[[Sequence[Observation]], SpeedFit]
 
 
 def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = False) -> Fitted:
@@ -109,7 +110,10 @@ def _fitted(
             _memory_errors(fitted_memory, list(memory_fits.values())),
         ),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.memory, prices)
+    return Fitted(
+        build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.memory, prices,
+        lambda some: fit_speed(some, prices),
+    )  # fmt: skip
 
 
 def _speed(

@@ -1,4 +1,4 @@
-"""Fits without something, and what they say of it. The only place of this room that fits speeds."""
+"""Fits without something, and what they say of it; how anything is fitted is an argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from calibration.fitters import SpeedFit, fit_speed
+from calibration.fitters import SpeedFit
 from calibration.observations import Observation
 from calibration.validate import shape_of
 
@@ -69,11 +69,6 @@ def sizes_of(held: Sequence[Held]) -> Sizes | None:
 def of_phase(held: Sequence[Held], phase: str) -> list[Held]:
     """Those of one phase."""
     return [one for one in held if one.observation.phase == phase]
-
-
-def fit_drawn_to(prices: Mapping[str, float] | None) -> Fit:
-    """How `calibration fit` fits some observations, drawn to the prior's `prices` where there is one."""
-    return lambda observations: fit_speed(observations, prices)
 
 
 def model_of(observation: Observation) -> str:

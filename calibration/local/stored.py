@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.errors import NothingToFit
+from calibration.fitters import fit_speed
 from calibration.fitting import Fitted, fit
-from calibration.local.leaving import Fit, fit_drawn_to, model_of
+from calibration.local.leaving import Fit, model_of
 from calibration.observations import Observation
 from estimator.coefficients import Coefficients, MemoryCoefficients
 
@@ -40,13 +41,13 @@ class Stored:
     @property
     def fit(self) -> Fit:
         """How this report fits."""
-        return fit_drawn_to(self.fitted.prices if self.believed else None)
+        return self.fitted.refit if self.believed else fit_speed
 
     @property
     def fits(self) -> dict[str, Fit]:
         """The same with the prior, where there is one, and without; by words."""
-        told = {self.words: fit_drawn_to(self.fitted.prices)} if self.prior else {}
-        return told | {WITHOUT: fit_drawn_to(None)}
+        told: dict[str, Fit] = {self.words: self.fitted.refit} if self.prior else {}
+        return told | {WITHOUT: fit_speed}
 
     @property
     def words(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from calibration.__main__ import report
 from calibration.errors import CalibrationError
 from calibration.evidence import evidence_of
+from calibration.fitters import fit_speed
 from calibration.fitting import fit
 from calibration.local.curve import ALL, DRAWS
 from calibration.local.curve import drawn as drawn_cells
-from calibration.local.leaving import fit_drawn_to, of_phase, sizes_of
+from calibration.local.leaving import of_phase, sizes_of
 from calibration.local.report import evidence_for
 from calibration.local.stored import Stored
 from calibration.shown.page import Evidence, evidence_page, write_page
@@ -57,7 +59,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     hostile = replace(file, model=replace(file.model, names=(HOSTILE,)))
     cells = [replace(o, file=hostile) if o.file.model == file.model else o for o in observations(noise=0.05)]
     prices = {name: c.seconds_per_unit for name, c in fitted.coefficients.speed.items()}
-    found = replace(fitted, observations=tuple(cells), prices=prices)
+    found = replace(fitted, observations=tuple(cells), prices=prices, refit=partial(fit_speed, prior=prices))
     return evidence_for(Stored(found, fitted.coefficients, 0), draws=2)
 
 
@@ -148,7 +150,7 @@ def test_the_readme_tells_the_learning_curve_that_the_stored_campaign_gives() ->
     told = re.search(r"off in decode by (.*?) after all", " ".join((ROOT / "README.md").read_text("utf-8").split()))
     assert told is not None
     observations = fit([ROOT / "results/reference/epyc-7003-2-cores"], prior=None).observations
-    points = drawn_cells(observations, fit_drawn_to(None), DRAWS)
+    points = drawn_cells(observations, fit_speed, DRAWS)
     sizes = [sizes_of(of_phase(points[count], "decode")) for count in ("3", "10", "20", ALL)]
     assert re.findall(r"([\d.]+) %", told[1]) == [f"{100 * size.median:.1f}" for size in sizes if size]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from calibration.local.errors import coverage_table, each_table, left_out_table
 from calibration.local.leaving import (
     PHASES,
     Held,
-    fit_drawn_to,
     left_out,
     model_of,
     of_phase,
@@ -42,7 +42,6 @@ from tests.calibration.making import BUILD, WORKS, observations, planted_run
 from tests.calibration.test_odd_records import rewritten
 from tests.planted import MODELS, PRICES, seconds
 
-FREE = fit_drawn_to(None)
 Q4_0 = {"weights.Q4_0": 1 / 45e9, "matmul.Q4_0": 1 / 1.4e12}
 
 
@@ -73,7 +72,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
 def runs(fitted: Fitted, found: Iterable[Observation], prior: Coefficients | None = None, seen: int = 0) -> Stored:
     """As if `found` had been stored, with the prices of `prior`."""
     prices = {name: c.seconds_per_unit for name, c in prior.speed.items()} if prior else None
-    return Stored(replace(fitted, observations=tuple(found), prices=prices), prior, seen)
+    refit = partial(fit_speed, prior=prices)
+    return Stored(replace(fitted, observations=tuple(found), prices=prices, refit=refit), prior, seen)
 
 
 def twice_as_dear(fitted: Fitted) -> Coefficients:
@@ -90,7 +90,7 @@ def row_of(table: object, label: str) -> dict[str, str]:
 
 
 def test_errors_of_models_left_out_are_those_that_the_fit_itself_tells(fitted: Fitted) -> None:
-    held = left_out(fitted.observations, model_of, FREE)
+    held = left_out(fitted.observations, model_of, fit_speed)
     for phase in PHASES:
         told = sorted((r.label, r.predicted) for r in fitted.residuals[phase])  # type: ignore[index]
         assert sorted((r.label, r.predicted) for r in residuals_of(of_phase(held, phase))) == told
@@ -98,9 +98,10 @@ def test_errors_of_models_left_out_are_those_that_the_fit_itself_tells(fitted: F
 
 def test_a_weight_type_that_nothing_else_has_is_not_predicted_without_a_prior(fitted: Fitted) -> None:
     found = of_types(["Q8_0", "Q4_0"])
-    alone = row_of(each_table("", left_out(found, type_of, FREE)), "Q4_0")
+    alone = row_of(each_table("", left_out(found, type_of, fit_speed)), "Q4_0")
     assert (alone["decode median (p90, worst)"], alone["decode cells"]) == ("not predicted", "0 of 24")
-    by_prior = left_out(found, type_of, fit_drawn_to(fit_speed(found).seconds_per_unit))
+    prices = fit_speed(found).seconds_per_unit
+    by_prior = left_out(found, type_of, lambda some: fit_speed(some, prices))
     assert median_error(by_prior) < 0.01
     together = row_of(left_out_table(runs(fitted, found)), f"weight type, {WITHOUT}")
     assert together["decode cells, groups"].startswith("24 of 48, 1")
@@ -108,7 +109,7 @@ def test_a_weight_type_that_nothing_else_has_is_not_predicted_without_a_prior(fi
 
 def test_a_run_that_was_slower_is_off_by_as_much_and_so_is_the_same_cell_of_the_other(fitted: Fitted) -> None:
     pairs = [replace(o, by_run=(("a", o.seconds), ("b", 1.2 * o.seconds))) for o in observations()]
-    again, new = runs_left_out(pairs, FREE)
+    again, new = runs_left_out(pairs, fit_speed)
     assert new == []
     assert {one.group for one in again} == {"a", "b"}
     assert sorted({round(one.error or 0, 3) for one in repeated(pairs)}) == [-0.167, 0.2]
@@ -119,15 +120,15 @@ def test_a_run_that_was_slower_is_off_by_as_much_and_so_is_the_same_cell_of_the_
 def test_cells_that_only_the_run_left_out_has_are_told_apart_from_those_measured_again() -> None:
     found = [replace(o, by_run=(("a", o.seconds),) if o.work == WORKS[0] else (("a", o.seconds), ("b", o.seconds)))
              for o in observations()]  # fmt: skip
-    again, new = runs_left_out(found, FREE)
+    again, new = runs_left_out(found, fit_speed)
     assert {one.observation.work for one in new} == {WORKS[0]}
     assert len(again) == 2 * 3 * 2 * len(MODELS)
 
 
 def test_a_planted_term_that_is_left_out_shows_and_one_that_was_never_planted_earns_nothing() -> None:
     found = observations(noise=0.003)
-    held = left_out(found, model_of, FREE)
-    table = ablation_table(found, held, FREE)
+    held = left_out(found, model_of, fit_speed)
+    table = ablation_table(found, held, fit_speed)
     assert row_of(table, "no attention.decode")["decode says"] == "earns"
     assert row_of(table, "no matmul")["prefill says"] == "earns"
     assert row_of(table, "no step")["decode says"] != "earns"
@@ -140,14 +141,14 @@ def test_a_planted_term_that_is_left_out_shows_and_one_that_was_never_planted_ea
 
 def test_one_price_for_types_that_cost_unlike_shows_too() -> None:
     found = of_types(["Q8_0", "Q4_0"], noise=0.003)
-    table = ablation_table(found, left_out(found, model_of, FREE), FREE)
+    table = ablation_table(found, left_out(found, model_of, fit_speed), fit_speed)
     assert row_of(table, "one price for all weights.T")["decode says"] == "earns"
     assert "one price for all weights.T" not in ablations(observations())
 
 
 def test_the_learning_curve_falls_with_the_cells_of_other_models() -> None:
     found = of_types(["Q8_0", "Q4_0"], noise=0.05)
-    points = drawn(found, FREE, draws=3)
+    points = drawn(found, fit_speed, draws=3)
     assert list(points) == ["3", "5", "10", "20", ALL]
     sizes = [median_error(points[count]) for count in points]
     assert sizes[0] > 2 * sizes[-1]
@@ -172,7 +173,7 @@ def test_a_model_whose_others_have_too_few_cells_is_left_out_of_that_point() -> 
     found = [
         o for o in observations([one, *others]) if o.file.model.name == find_model(one).name or o.work in WORKS[:2]
     ]
-    points = drawn(found, FREE, draws=1)
+    points = drawn(found, fit_speed, draws=1)
     assert {o.observation.file.model.name for o in points["5"]} == {find_model(name).name for name in others}
     assert "10" not in points
 
@@ -192,20 +193,20 @@ def test_a_prior_that_has_seen_the_runs_is_not_believed(tmp_path: Path) -> None:
 
 def test_intervals_of_models_left_out_are_from_the_other_models_alone() -> None:
     found = observations(noise=0.03)
-    whole = speed_intervals(found, FREE)
+    whole = speed_intervals(found, fit_speed)
     assert len(whole) == 2 * len(MODELS)
-    these = speed_intervals(found, FREE, another_run=False)
+    these = speed_intervals(found, fit_speed, another_run=False)
     assert all(low < these[key][0] < these[key][1] < high for key, (low, high) in whole.items())
     group = model_of(found[0])
     slower = [replace(o, seconds=1.5 * o.seconds) if model_of(o) == group else o for o in found]
-    changed = speed_intervals(slower, FREE)
+    changed = speed_intervals(slower, fit_speed)
     assert changed[group, "decode"] == whole[group, "decode"]
     others = [name for name, _ in whole if name != group]
     assert changed[others[0], "decode"][1] > whole[others[0], "decode"][1]
-    told = coverage(residuals_of(left_out(found, model_of, FREE)), whole, "decode")
+    told = coverage(residuals_of(left_out(found, model_of, fit_speed)), whole, "decode")
     assert told is not None
     assert 0.7 <= told.cells_share <= 1
-    missed = coverage(residuals_of(left_out(slower, model_of, FREE)), whole, "decode")
+    missed = coverage(residuals_of(left_out(slower, model_of, fit_speed)), whole, "decode")
     assert missed is not None
     assert missed.models_share < told.models_share
 
@@ -213,7 +214,7 @@ def test_intervals_of_models_left_out_are_from_the_other_models_alone() -> None:
 def test_five_models_have_no_interval_for_the_one_left_out_and_that_is_said(fitted: Fitted) -> None:
     found = observations(MODELS[:5])
     few = replace(runs(fitted, found), fitted=replace(fitted, observations=tuple(found), memory=()))
-    table = coverage_table(few, left_out(found, model_of, FREE), speed_intervals(found, FREE))
+    table = coverage_table(few, left_out(found, model_of, fit_speed), speed_intervals(found, fit_speed))
     assert table.rows == ()
     assert "under 6 models" in table.notes[-1]
 
@@ -221,14 +222,14 @@ def test_five_models_have_no_interval_for_the_one_left_out_and_that_is_said(fitt
 def test_a_model_that_is_slower_as_a_whole_is_the_worst_and_named_as_such() -> None:
     found = [replace(o, seconds=1.4 * o.seconds) if o.file.model.name == find_model(MODELS[2]).name else o
              for o in observations()]  # fmt: skip
-    table = worst_table(left_out(found, model_of, FREE))
+    table = worst_table(left_out(found, model_of, fit_speed))
     assert len(table.rows) == 10
     assert find_model(MODELS[2]).name in table.rows[0][0]
     assert "all 4 cells of this model err to this side" in table.rows[0][-1]
 
 
 def told_of(cells: list[Observation], chosen: Observation) -> str:
-    held = left_out(cells, model_of, FREE)
+    held = left_out(cells, model_of, fit_speed)
     (one,) = [one for one in held if one.observation.label == chosen.label]
     return "; ".join(reasons(held, one)) or NOT_EXPLAINED
 
