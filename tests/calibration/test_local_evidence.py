@@ -102,7 +102,7 @@ def test_a_weight_type_that_nothing_else_has_is_not_predicted_without_a_prior(fi
     assert (alone["decode median (p90, worst)"], alone["decode cells"]) == ("not predicted", "0 of 24")
     prices = fit_speed(found).seconds_per_unit
     by_prior = left_out(found, type_of, lambda some: fit_speed(some, prices))
-    assert median_error(by_prior) < 0.01
+    assert median_error(by_prior) < 0.03
     together = row_of(left_out_table(runs(fitted, found)), f"weight type, {WITHOUT}")
     assert together["decode cells, groups"].startswith("24 of 48, 1")
 
@@ -188,7 +188,9 @@ def test_a_prior_that_has_seen_the_runs_is_not_believed(tmp_path: Path) -> None:
     assert "evidence here" in curve_table(seen, curve_of(seen, draws=1)).notes[-1]
     other = stored([planted_run(tmp_path / "other")], prior)
     assert (other.runs_seen, other.believed) == (0, prior)
-    assert other.fit(other.observations) == fit_speed(other.observations, other.fitted.prices)
+    assert other.fit is other.fitted.refit
+    few = other.observations[:2]
+    assert other.fit(few) != fit_speed(few)
 
 
 def test_intervals_of_models_left_out_are_from_the_other_models_alone() -> None:
