@@ -249,7 +249,7 @@ def published(
     from calibration.published.building import built
     from calibration.published.evidence import machine_table
     from calibration.published.report import gate_text, written
-    from calibration.published.tables import markdown
+    from calibration.shown.tables import markdown
     from estimator.reference.file import reference_text
 
     found = built(folder)
@@ -261,23 +261,31 @@ def published(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Option(help="Published measurements.")] = PUBLISHED,
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Runs or folders of runs; or a folder of published measurements, which is the default."),
+    ] = None,
+    include_noisy: Annotated[bool, typer.Option(help="Use NOISY cells too, naming them.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write it as one page that needs no network.")] = None,
 ) -> None:
-    """How far to believe the reference: errors on what was left out, simpler models, ablation, the worst.
+    """How far to believe a fit: errors on what was left out, learning curve, ablation, intervals, the worst.
 
-    Takes a minute of one core, longer beside other work.
+    Of stored runs the fit that `calibration fit` would make; without any, the shipped reference for other hardware,
+    which takes a minute of one core, longer beside other work.
     """
-    from calibration.published.building import built
-    from calibration.published.report import evidence, page_of, written
-    from calibration.published.tables import markdown
+    from calibration.evidence import evidence_of
+    from calibration.shown.page import write_page
+    from calibration.shown.tables import markdown
+    from harness.report import require_place
 
-    found = built(folder)
-    tables = evidence(found)
-    for table in tables:
-        OUT.print(markdown(table), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
     if html is not None:
-        written(html, page_of(found, tables))
+        require_place(html)
+    with ERR.status("") as status:
+        found = evidence_of(results or [PUBLISHED], include_noisy, status.update)
+    for text in (*found.facts, *map(markdown, found.tables)):
+        OUT.print(text, "", sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if html is not None:
+        write_page(found, html)
         OUT.print(f"page: {html}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -132,7 +132,8 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
         return []
     if late:
         found.late.append(f"{cell.label} in {pool.journal}: the engine's own clock confirms the wire's")
-    return _observations(build, cell, pool, found.left_out)
+    seen = _observations(build, cell, pool, found.left_out)
+    return seen if verdict.word == "VALID" else [replace(o, noisy=True) for o in seen]
 
 
 @lru_cache(maxsize=1024)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from calibration.dataset import Build, Dataset, Observation, PhaseName
+from calibration.dataset import Build, Dataset, MemoryObservation, Observation, PhaseName
 from calibration.errors import NothingToFit
 from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed, phase_of
 from calibration.gate import admitted
@@ -56,6 +56,10 @@ class Fitted:
     memory_residuals: dict[str, list[Residual]]
     left_out: tuple[str, ...]
     noisy: tuple[str, ...]
+    # Processes behind the prices of memory; the prior's prices (None: fitted without one); the same fit to others.
+    memory: tuple[MemoryObservation, ...]
+    prices: Mapping[str, float] | None
+    refit: Callable[[Sequence[Observation]], SpeedFit]
     late: tuple[str, ...] = ()
 
 
@@ -107,7 +111,10 @@ def _fitted(
             _memory_errors(fitted_memory, list(memory_fits.values())),
         ),
     )
-    return Fitted(build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.late)
+    return Fitted(
+        build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.memory, prices,
+        lambda some: fit_speed(some, prices), data.late,
+    )  # fmt: skip
 
 
 def _speed(

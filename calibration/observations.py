@@ -43,13 +43,19 @@ class Observation:
     relative_error: float | None = None
     # The median of each run that measured the cell, oldest first.
     by_run: tuple[tuple[str, float], ...] = ()
+    # Used in spite of its noise.
+    noisy: bool = False
 
     @property
     def label(self) -> str:
-        """The cell in words."""
+        """The phase and the cell in words."""
+        return f"{self.phase} of {self.cell}"
+
+    @property
+    def cell(self) -> str:
+        """The cell in words, the same for both phases."""
         w = self.work
-        what = f"{self.file.model.name} {self.file.quant} {w.prompt_tokens}/{w.output_tokens} at {w.depth_tokens}"
-        return f"{self.phase} of {what}"
+        return f"{self.file.model.name} {self.file.quant} {w.prompt_tokens}/{w.output_tokens} at {w.depth_tokens}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,16 +31,13 @@ def write_report(results: list[Path], target: Path) -> Written:
     """
     from plotly.offline import get_plotlyjs
 
-    _require_place(target)
+    require_place(target)
     records, unreadable = read_records(results)
     text = page(records, unreadable, get_plotlyjs())
-    # A journal may hold halves of surrogate pairs, which no encoding has.
-    data = text.encode("utf-8", "replace")
-    _put(data, target)
-    return Written(target, len(data), len(records), tuple(unreadable))
+    return Written(target, put_page(text, target), len(records), tuple(unreadable))
 
 
-def _require_place(target: Path) -> None:
+def require_place(target: Path) -> None:
     """Raises BadResults for what must not be replaced by a file, before any work is done."""
     try:
         other, folder = target.exists() and not target.is_file(), target.resolve().parent
@@ -72,7 +69,10 @@ def _is_replaceable(target: Path) -> bool:
     return not begin or begin.lower() == _BEGIN
 
 
-def _put(data: bytes, target: Path) -> None:
+def put_page(text: str, target: Path) -> int:
+    """Puts a page in its place whole or not at all, after `require_place`; its bytes. Raises BadResults."""
+    # A journal may hold halves of surrogate pairs, which no encoding has.
+    data = text.encode("utf-8", "replace")
     place = target.resolve()
     draft = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
@@ -84,3 +84,4 @@ def _put(data: bytes, target: Path) -> None:
         raise BadResults(
             f"cannot write the page to {target}: {error.strerror}; name another file with --html"
         ) from error
+    return len(data)

@@ -1,4 +1,4 @@
-"""The evidence as one HTML page that needs no network: predicted against measured with intervals, and all tables."""
+"""The evidence for its page: predicted against measured with intervals, what is left, and all tables."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 from calibration.published.building import PARTS, Built, Part
 from calibration.published.fitting import Indices
 from calibration.published.learning import learning_chart
-from calibration.published.tables import PHASES, Table
-from harness.page.document import chart_markup, framed
-from harness.page.markup import Html, chart_label, joined, markup, sentences
-from harness.page.markup import table as table_markup
+from calibration.published.tables import PHASES
+from calibration.shown.page import Evidence, diagonal, layout, numbers
+from calibration.shown.tables import Table
+from harness.page.markup import chart_label
 from harness.page.timeline import Chart
 
 _COLOURS = {"CUDA": "#4477aa", "Metal": "#ee6677", "ROCm": "#ccbb44", "Vulkan": "#228833", "CPU": "#aa3377"}
 
 
-def evidence_page(found: Built, tables: Sequence[Table], charting_library: str) -> str:
-    """The page: what was measured, charts of both phases, then `tables` in their order."""
-    charts = [chart_markup(f"predicted-{phase}", predicted_chart(found, phase)) for phase in PHASES]
-    charts += [chart_markup(f"residual-{phase}", residual_chart(found, phase)) for phase in PHASES]
-    charts += [chart_markup(f"learning-{phase}", learning_chart(found.moved, phase)) for phase in PHASES]
-    facts = Html(f"<p>{markup(_facts(found))}</p>")
-    content = joined([facts, *charts, *(_table(entry) for entry in tables)])
-    body = Html(
-        "<h1>The reference, as far as it can be believed</h1>\n"
-        f'<details class="run" open>\n<summary>published measurements, each machine left out</summary>\n'
-        f"{content.markup}\n</details>"
+def evidence_of(found: Built, tables: Sequence[Table]) -> Evidence:
+    """What was measured, charts of both phases, then `tables` in their order."""
+    charts = [predicted_chart(found, phase) for phase in PHASES] + [residual_chart(found, phase) for phase in PHASES]
+    charts += [learning_chart(found.moved, phase) for phase in PHASES]
+    return Evidence(
+        "Reference",
+        "The reference, as far as it can be believed",
+        "published measurements, each machine left out",
+        (_facts(found),),
+        tuple(charts),
+        tuple(tables),
     )
-    return framed("Reference", body, charting_library)
 
 
 def _facts(found: Built) -> str:
@@ -49,23 +48,21 @@ def predicted_chart(found: Built, phase: str) -> Chart:
     ends = [
         float(f(row.tokens_per_s for part in _parts(found, phase) for row in part.samples.rows)) for f in (min, max)
     ]
-    diagonal = {"type": "scatter", "mode": "lines", "x": ends, "y": ends, "line": {"color": "#999999", "width": 1},
-                "hoverinfo": "skip", "showlegend": False}  # fmt: skip
-    layout = _layout("measured tok/s", "predicted tok/s")
-    layout["yaxis"]["type"] = "log"
+    axes = layout("measured tok/s", "predicted tok/s")
+    axes["yaxis"]["type"] = "log"
     caption = "Each machine left out; bars are 90 % intervals, where there is one. On the line: right."
     return Chart(
-        f"predicted-{phase}", f"Predicted against measured, {phase}", caption, _figure([diagonal, *traces], layout)
+        f"predicted-{phase}", f"Predicted against measured, {phase}", caption, _figure([diagonal(*ends), *traces], axes)
     )
 
 
 def residual_chart(found: Built, phase: str) -> Chart:
     """What is left, measured / predicted, against the distance to what was measured."""
     traces = [_residual(part, back_end) for part, back_end in _groups(found, phase)]
-    layout = _layout("measured / predicted tok/s", "distance to the nearest measurement of another machine")
-    layout["yaxis"]["range"] = [-0.02, 1]
+    axes = layout("measured / predicted tok/s", "distance to the nearest measurement of another machine")
+    axes["yaxis"]["range"] = [-0.02, 1]
     caption = "At 1: right. Distance 0: the same figures were measured; 1: nothing alike was. Intervals widen with it."
-    return Chart(f"residual-{phase}", f"What is left, {phase}", caption, _figure(traces, layout))
+    return Chart(f"residual-{phase}", f"What is left, {phase}", caption, _figure(traces, axes))
 
 
 def _parts(found: Built, phase: str) -> list[Part]:
@@ -87,15 +84,15 @@ def _predicted(part: Part, back_end: str) -> dict[str, Any]:
     measured = np.array([part.samples.rows[i].tokens_per_s for i in here])
     predicted = measured * part.samples.seconds[here] / part.nested.held.seconds[here]
     widened = np.exp(part.nested.reach[here] * (1 + part.nested.held.distance[here]))
-    bars = {"type": "data", "symmetric": False, "array": _numbers(predicted * (widened - 1)),
-            "arrayminus": _numbers(predicted * (1 - 1 / widened)), "thickness": 0.6, "width": 0}  # fmt: skip
-    return {**_dots(part, back_end), "x": _numbers(measured), "y": _numbers(predicted), "error_y": bars}
+    bars = {"type": "data", "symmetric": False, "array": numbers(predicted * (widened - 1)),
+            "arrayminus": numbers(predicted * (1 - 1 / widened)), "thickness": 0.6, "width": 0}  # fmt: skip
+    return {**_dots(part, back_end), "x": numbers(measured), "y": numbers(predicted), "error_y": bars}
 
 
 def _residual(part: Part, back_end: str) -> dict[str, Any]:
     here = _here(part, back_end)
     ratio = part.nested.held.seconds[here] / part.samples.seconds[here]
-    return {**_dots(part, back_end), "x": _numbers(ratio), "y": _numbers(part.nested.held.distance[here])}
+    return {**_dots(part, back_end), "x": numbers(ratio), "y": numbers(part.nested.held.distance[here])}
 
 
 def _dots(part: Part, back_end: str) -> dict[str, Any]:
@@ -114,25 +111,5 @@ def _dots(part: Part, back_end: str) -> dict[str, Any]:
     }
 
 
-def _numbers(values: np.ndarray[Any, Any]) -> list[float | None]:
-    """As JSON has them; None where there is none."""
-    return [None if np.isnan(value) else float(f"{value:.5g}") for value in values]
-
-
-def _layout(x_title: str, y_title: str) -> dict[str, Any]:
-    return {
-        "height": 560,
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 50},
-        "hovermode": "closest",
-        "xaxis": {"title": {"text": x_title}, "type": "log"},
-        "yaxis": {"title": {"text": y_title}},
-    }
-
-
 def _figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]:
     return {"data": traces, "layout": layout}
-
-
-def _table(table: Table) -> Html:
-    heading = Html(f"<h3>{markup(table.title)}</h3>")
-    return joined([heading, table_markup(table.heads, table.rows), sentences(table.notes, "notes")])

@@ -1,4 +1,4 @@
-"""What `calibration reference` and `calibration report` show: the gate in words, all tables, the page."""
+"""What `calibration reference` and `calibration report` show: the gate in words, all tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from calibration.errors import CalibrationError
 from calibration.published.building import Built
 from calibration.published.evidence import TABLES
 from calibration.published.gate import Gated
-from calibration.published.page import evidence_page
+from calibration.published.page import evidence_of
 from calibration.published.tables import Table
 from calibration.published.worst import worst_tables
+from calibration.shown.page import Evidence
 
 
 def gate_text(gate: Gated) -> str:
@@ -30,18 +31,12 @@ def gate_table(gate: Gated) -> Table:
     return Table("Rows left out by the gate", ("reason", "rows"), tuple(rows), named)
 
 
-def evidence(found: Built) -> list[Table]:
-    """All tables, in the order in which they are shown."""
+def evidence(found: Built) -> Evidence:
+    """All charts, and all tables in the order in which they are shown."""
     # One thread of the solver, as in `built`.
     with threadpool_limits(1, user_api="blas"):
-        return [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
-
-
-def page_of(found: Built, tables: list[Table]) -> str:
-    """The page with the charting library inside."""
-    from plotly.offline import get_plotlyjs
-
-    return evidence_page(found, tables, get_plotlyjs())
+        tables = [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
+    return evidence_of(found, tables)
 
 
 def written(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of errors as plain cells: Markdown for the terminal and docs/accuracy.md, HTML for the page."""
+"""Tables of errors in tokens per second, decode beside prefill."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ import numpy as np
 
 from calibration.published.fitting import Array
 from calibration.published.rows import Row
+from calibration.shown.tables import Table as Table  # noqa: PLC0414 - read from here
 
 GPUS = ("CUDA", "ROCm", "Vulkan", "Metal")
 PHASES = ("decode", "prefill")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A title, heads, rows of text, and sentences below."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +69,3 @@ def _cells(entry: Errors | None, held: bool) -> tuple[str, ...]:
     share = "none" if entry.coverage is None else f"{entry.coverage:.1%}"
     errors = f"{entry.mean:.1%} ({entry.median:.1%})"
     return (errors, *((share,) if held else ()), f"{entry.rows}, {entry.machines}")
-
-
-def markdown(table: Table) -> str:
-    """The table as Markdown under its title."""
-    lines = [f"### {table.title}", "", _line(table.heads), _line(["---"] * len(table.heads)), *map(_line, table.rows)]
-    return "\n".join([*lines, *(f"\n{note}" for note in table.notes)])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

@@ -9,11 +9,10 @@ import numpy as np
 from calibration.published.building import Built, Part
 from calibration.published.fitting import Array, family_of
 from calibration.published.tables import PHASES, Table
+from calibration.shown.sides import same_side
 
 # Far from all that was measured: less than two thirds alike.
 _FAR = 0.33
-# A machine, or a source, whose rows are all off by as much has itself to blame and not the model or the prompt.
-_ALIKE = 0.5
 
 
 def worst_table(found: Built, phase: str, count: int = 10) -> Table:
@@ -42,14 +41,14 @@ def reasons(part: Part, logs: Array, index: int) -> list[str]:
     rows, row = part.samples.rows, part.samples.rows[index]
     own = [i for i, r in enumerate(rows) if (r.machine_name, r.back_end) == (row.machine_name, row.back_end)]
     found = []
-    if len(own) > 1 and _same_side(logs, own, index):
+    if len(own) > 1 and same_side(logs[own], logs[index]):
         found.append(f"all {len(own)} rows of this machine are off to this side: the machine, not model or prompt")
     elif len(own) > 1:
         size = np.expm1(np.median(np.abs(logs[[i for i in own if i != index]])))
         found.append(f"its other {len(own) - 1} rows are off by {size:.0%} at the median")
     others = [i for i, r in enumerate(rows) if r.machine_name != row.machine_name]
     source = [i for i in others if rows[i].source == row.source]
-    if len(source) > 1 and _same_side(logs, source, index):
+    if len(source) > 1 and same_side(logs[source], logs[index]):
         found.append("so are the rows of other machines of its source")
     found += _of_relatives(part, logs, index, [i for i in others if family_of(rows[i]) == family_of(row)])
     if part.nested.held.distance[index] > _FAR:
@@ -67,17 +66,10 @@ def _of_relatives(part: Part, logs: Array, index: int, relatives: Sequence[int])
     elif len(machines) == 1:
         found.append(f"only one other {family} was measured")
     same = [i for i in relatives if part.samples.back_ends[i] == part.samples.back_ends[index]]
-    if same and _same_side(-logs, same, index, logs[index]):
+    if same and same_side(-logs[same], logs[index]):
         count = len({part.samples.rows[i].machine_name for i in same})
         found.append(f"{count} other {family} with this back end err to the other side: they contradict each other")
     return found
-
-
-def _same_side(logs: Array, others: Sequence[int], index: int, size: float | None = None) -> bool:
-    """Whether all `others` err to the side of row `index` (or of `size`), at the median by half as much at least."""
-    own = logs[index] if size is None else size
-    signs = np.sign(logs[list(others)])
-    return bool(np.all(signs == np.sign(own))) and bool(abs(np.median(logs[list(others)])) > _ALIKE * abs(own))
 
 
 def _rate(part: Part, index: int) -> float:

@@ -11,7 +11,7 @@ from harness.record import Cell, Record, Subject
 Figure = dict[str, Any]
 Lane = tuple[str, str, str]
 
-_COLOURS = (
+COLOURS = (
     "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#b07aa1", "#edc948", "#9c755f", "#ff9da7", "#797979",
 )  # fmt: skip
 _LANE_LABEL = 40
@@ -41,11 +41,11 @@ class Names:
 
     def colour(self, cell: Cell) -> str:
         """The cell's colour on every chart; after ten they come again."""
-        return _COLOURS[self.cells.index(cell) % len(_COLOURS)]
+        return COLOURS[self.cells.index(cell) % len(COLOURS)]
 
     def lane_colour(self, lane: Lane) -> str:
         """The lane's colour where curves belong to lanes."""
-        return _COLOURS[self.lanes.index(lane) % len(_COLOURS)]
+        return COLOURS[self.lanes.index(lane) % len(COLOURS)]
 
     def lane(self, lane: Lane) -> str:
         """The lane's name inside a chart."""

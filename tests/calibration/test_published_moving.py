@@ -13,7 +13,7 @@ from calibration.published.choosing import LENGTHS, HeldOutRows, Nested
 from calibration.published.fitting import Array, Samples, samples_of
 from calibration.published.learning import errors_by_count, learning_chart, learning_table
 from calibration.published.moving import Moved, draws_of, moved, smoother
-from calibration.published.tables import markdown
+from calibration.shown.tables import markdown
 from estimator.reference.file import Strength
 from estimator.reference.moving import OwnCell, shift_at
 from tests.calibration.published_rows import on, row

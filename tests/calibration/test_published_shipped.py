@@ -13,10 +13,12 @@ from calibration.published.choosing import LENGTHS, everywhere
 from calibration.published.evidence import baseline_table, machine_table
 from calibration.published.fitting import Settings, fit_physics, fit_residual, samples_of
 from calibration.published.gate import gated
-from calibration.published.page import evidence_page
+from calibration.published.page import evidence_of
 from calibration.published.rows import Row, digest_of, published_rows
-from calibration.published.tables import GPUS, markdown
+from calibration.published.tables import GPUS
 from calibration.published.worst import worst_tables
+from calibration.shown.page import evidence_page
+from calibration.shown.tables import markdown
 from estimator.reference.file import PATH, Reference, read_reference, reference_text
 
 
@@ -133,7 +135,7 @@ def test_tables_and_page_hold_every_back_end_and_need_no_network(rebuilt: Built)
     tables = [machine_table(rebuilt), *worst_tables(rebuilt)]
     text = "\n".join(markdown(table) for table in tables)
     assert all(f"| {name} |" in text for name in (*GPUS, "CPU"))
-    page = evidence_page(rebuilt, tables, "/* charts */")
+    page = evidence_page(evidence_of(rebuilt, tables), "/* charts */")
     assert "default-src 'none'" in page
     assert not re.search(r'(src|href)="?https?:', page)
     assert page.count('class="chart"') == 6
