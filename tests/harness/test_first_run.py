@@ -168,10 +168,10 @@ def test_each_of_five_models_of_a_stored_plan_can_be_predicted_from_the_others_a
             work = Workload(shape.prompt_tokens, shape.output_tokens, shape.depth_tokens)
             for phase, found in terms_of(file, work).items():
                 terms.setdefault((part.model, phase), []).append(set(found))
-    for (model, phase), cells in terms.items():
+    for (model, times), cells in terms.items():
         others = [names for (other, _), listed in terms.items() if other != model for names in listed]
         known = set(prior.speed).union(*others)
-        assert [cell for cell in cells if cell <= known], (model, phase)
+        assert [cell for cell in cells if cell <= known], (model, times)
 
 
 @pytest.mark.slow
