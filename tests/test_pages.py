@@ -24,7 +24,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "DESIGN.md", "CHANGELOG.md", "docs/accu
 ROOMS = ("calibration", "docs", "estimator", "harness", "results/reference", "tests")
 FILES = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*")}
 # Written by runs, read on a system, or of another project.
-ELSEWHERE = ("results/api.json", "results/coefficients.json", "backends/openai/http.py", "/")
+ELSEWHERE = ("results/api.json", "results/coefficients.json", "results/machine.json", "backends/openai/http.py", "/")
 APPS = {"harness": harness.__main__.app, "calibration": calibration.__main__.app}
 
 
