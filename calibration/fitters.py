@@ -2,7 +2,8 @@
 
 time = Σ coefficient x amount, so the fit *is* the correction. Where a prior is given (coefficients
 of another machine's campaign), each coefficient is drawn toward prior x scale, the scale fitted
-first: few records move little but the scale, many records decide everything.
+first: few records move little but the scale, many records decide everything. How strongly it is
+drawn is the relative standard deviation of a price about prior x scale (`calibration.strength`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.linear_model import LinearRegression
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
@@ -22,13 +24,13 @@ from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
 
-# A prior coefficient is trusted to 30 %, a measured median to 5 %: one cell outweighs the prior of
-# the terms that it consists of.
+# Unless it is chosen on the records, a prior coefficient is trusted to so much, a measured median to 5 %: one cell
+# outweighs the prior of the terms that it consists of.
 PRIOR_SD = 0.3
 NOISE_SD = 0.05
 # Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
 HUBER = 2 * NOISE_SD
-_ROUNDS = 20
+_ROUNDS, _SETTLED = 20, 1e-10
 # A term is measured where it makes up at least this share of some observation.
 MEASURED_SHARE = 0.05
 
@@ -47,34 +49,50 @@ class SpeedFit:
         return sum(self.seconds_per_unit[name] * amount for name, amount in terms.items())
 
 
-def fit_speed(observations: Sequence[Observation], prior: Mapping[str, float] | None = None) -> SpeedFit:
-    """The coefficients that explain `observations` best.
+def fit_speed(
+    observations: Sequence[Observation],
+    prior: Mapping[str, float] | None = None,
+    sds: Mapping[str, float] | float = PRIOR_SD,
+) -> SpeedFit:
+    """The coefficients that explain `observations` best; `sds` of each price about prior x scale, relative, or of all.
 
-    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + (NOISE_SD / PRIOR_SD)² Σ_j (x_j / (s p_j) - 1)², x >= 0.
+    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + Σ_j (NOISE_SD / sd_j)² (x_j / (s p_j) - 1)², x >= 0.
     """
-    scaled = _scaled_prior(observations, prior) if prior else _alike_prior(observations)
+    scaled = scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
-    rows = np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
+    rows = relative_rows(observations, names)
     units = np.array([scaled.get(name, 0.0) for name in names])
     largest = rows.max(axis=0)
     units = np.where(units > 0, units, np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0.0))
-    pull = np.diag([NOISE_SD / PRIOR_SD if scaled.get(name, 0.0) > 0 else 0.0 for name in names])
-    values = _robust(rows * units, pull[pull.any(axis=1)])
+    trust = [sds.get(name, PRIOR_SD) if isinstance(sds, Mapping) else sds for name in names]
+    pull = np.diag([NOISE_SD / sd if scaled.get(name, 0.0) > 0 else 0.0 for name, sd in zip(names, trust, strict=True)])
+    values = robust(rows * units, pull[pull.any(axis=1)])
     found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
     return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
 
 
-def _robust(rows: Array, pull: Array) -> Array:
+def relative_rows(observations: Sequence[Observation], names: Sequence[str]) -> Array:
+    """Amount of each term over the measured time: with the prices they add up to predicted / measured."""
+    return np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
+
+
+def robust(rows: Array, pull: Array) -> Array:
     """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto its own row sums."""
     design = np.vstack([rows, pull])
     target = np.concatenate([np.ones(len(rows)), pull.sum(axis=1)])
-    weights = np.ones(len(design))
-    model = LinearRegression(positive=True, fit_intercept=False)
+    weights, values = np.ones(len(design)), np.zeros(rows.shape[1])
     for _ in range(_ROUNDS):
-        model.fit(design, target, sample_weight=weights)
-        residuals = np.abs(rows @ model.coef_ - 1)
-        weights[: len(rows)] = np.minimum(1.0, HUBER / np.maximum(residuals, 1e-12))
-    return np.asarray(model.coef_, dtype=np.float64)
+        root = np.sqrt(weights)
+        before, (values, _) = values, nnls(design * root[:, None], target * root)
+        if np.abs(values - before).max() <= _SETTLED:
+            break
+        weights[: len(rows)] = robust_weights(rows, values)
+    return np.asarray(values, dtype=np.float64)
+
+
+def robust_weights(rows: Array, values: Array) -> Array:
+    """Huber's: 1 up to a relative residual of HUBER, HUBER / residual beyond."""
+    return np.minimum(1.0, HUBER / np.maximum(np.abs(rows @ values - 1), 1e-12))
 
 
 def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
@@ -86,7 +104,7 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
     families = sorted({_family(name) for o in observations for name in o.terms})
     rows = np.array([[_amount(o, family) / o.seconds for family in families] for o in observations])
     largest = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)
-    prices = _robust(rows / largest, np.zeros((0, len(families)))) / largest
+    prices = robust(rows / largest, np.zeros((0, len(families)))) / largest
     alike = dict(zip(families, prices, strict=True))
     return {name: float(alike[_family(name)]) for o in observations for name in o.terms}
 
@@ -101,7 +119,7 @@ def _amount(observation: Observation, family: str) -> float:
     return sum(amount for name, amount in observation.terms.items() if _family(name) == family)
 
 
-def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
+def scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
     """The prior times this machine's scale: one factor for reading weights (decode), one for batches (prefill)."""
     factors = {}
     for phase in ("decode", "prefill"):

@@ -31,6 +31,8 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         if names:
             told = "by the prior's ratios" if c.prior else "as if all weight types cost alike, or at 0"
             _say(console, f"{phase}: cannot be told apart by these cells, shared {told}: {', '.join(names)}")
+    if c.prior:
+        _say(console, f"prices are drawn toward the prior: {_prior_line(c.prior)}")
     _say(console, f"standard errors: {c.evidence.error_method}")
     if c.memory is not None:
         _say(console, _memory_line(c.memory))
@@ -45,6 +47,12 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         _say(console, f"left out: {reason}")
     for reason in fitted.noisy:
         _say(console, f"used in spite of its noise: {reason}")
+
+
+def _prior_line(prior: dict[str, Any]) -> str:
+    others = prior["other_machines"]
+    told = f", moved by {others} other machine{'s' if others > 1 else ''} in the records" if others else ""
+    return f"{prior['machine']}, {prior['models']} models{told}; relative sd {prior['chosen']}"
 
 
 def _memory_line(m: MemoryCoefficients) -> str:
