@@ -24,10 +24,9 @@ from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
 
-# Unless it is chosen on the records, a prior coefficient is trusted to so much, a measured median to 5 %: one cell
-# outweighs the prior of the terms that it consists of.
-PRIOR_SD = 0.3
-NOISE_SD = 0.05
+# Unless it is chosen on the records, a prior coefficient is trusted to 20 % (by `tests.benchmarks.strength`), that all
+# weight types cost alike to 30 %, a measured median to 5 %: one cell outweighs the prior of the terms that it is of.
+PRIOR_SD, ALIKE_SD, NOISE_SD = 0.2, 0.3, 0.05
 # Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
 HUBER = 2 * NOISE_SD
 _ROUNDS, _SETTLED = 20, 1e-10
@@ -52,11 +51,12 @@ class SpeedFit:
 def fit_speed(
     observations: Sequence[Observation],
     prior: Mapping[str, float] | None = None,
-    sds: Mapping[str, float] | float = PRIOR_SD,
+    sds: Mapping[str, float] | float | None = None,
 ) -> SpeedFit:
     """The coefficients that explain `observations` best; `sds` of each price about prior x scale, relative, or of all.
 
-    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + Σ_j (NOISE_SD / sd_j)² (x_j / (s p_j) - 1)², x >= 0.
+    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + Σ_j (NOISE_SD / sd_j)² (x_j / (s p_j) - 1)², x >= 0; of a prior that is
+    0 the price is relative to what would explain the whole of a cell.
     """
     scaled = scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
@@ -64,9 +64,11 @@ def fit_speed(
     units = np.array([scaled.get(name, 0.0) for name in names])
     largest = rows.max(axis=0)
     units = np.where(units > 0, units, np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0.0))
-    trust = [sds.get(name, PRIOR_SD) if isinstance(sds, Mapping) else sds for name in names]
-    pull = np.diag([NOISE_SD / sd if scaled.get(name, 0.0) > 0 else 0.0 for name, sd in zip(names, trust, strict=True)])
-    values = robust(rows * units, pull[pull.any(axis=1)])
+    default = PRIOR_SD if prior else ALIKE_SD
+    trust = [sds.get(name, default) if isinstance(sds, Mapping) else sds or default for name in names]
+    known = np.array([scaled.get(name, 0.0) > 0 or name in (prior or ()) for name in names])
+    pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
+    values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
     found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
     return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
 
@@ -76,10 +78,10 @@ def relative_rows(observations: Sequence[Observation], names: Sequence[str]) -> 
     return np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
 
 
-def robust(rows: Array, pull: Array) -> Array:
-    """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto its own row sums."""
+def robust(rows: Array, pull: Array, toward: Array) -> Array:
+    """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto `toward`."""
     design = np.vstack([rows, pull])
-    target = np.concatenate([np.ones(len(rows)), pull.sum(axis=1)])
+    target = np.concatenate([np.ones(len(rows)), toward])
     weights, values = np.ones(len(design)), np.zeros(rows.shape[1])
     for _ in range(_ROUNDS):
         root = np.sqrt(weights)
@@ -104,7 +106,7 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
     families = sorted({_family(name) for o in observations for name in o.terms})
     rows = np.array([[_amount(o, family) / o.seconds for family in families] for o in observations])
     largest = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)
-    prices = robust(rows / largest, np.zeros((0, len(families)))) / largest
+    prices = robust(rows / largest, np.zeros((0, len(families))), np.zeros(0)) / largest
     alike = dict(zip(families, prices, strict=True))
     return {name: float(alike[_family(name)]) for o in observations for name in o.terms}
 
@@ -119,8 +121,12 @@ def _amount(observation: Observation, family: str) -> float:
     return sum(amount for name, amount in observation.terms.items() if _family(name) == family)
 
 
-def scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
-    """The prior times this machine's scale: one factor for reading weights (decode), one for batches (prefill)."""
+def scaled_prior(
+    observations: Sequence[Observation], prior: Mapping[str, float], prices: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches (prefill).
+    """
+    prices = prior if prices is None else prices
     factors = {}
     for phase in ("decode", "prefill"):
         ratios = [
@@ -132,9 +138,9 @@ def scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]
         if ratios:
             factors[phase] = float(np.median(ratios))
     if not factors:
-        return dict(prior)
+        return dict(prices)
     either = next(iter(factors.values()))
-    return {name: price * factors.get(phase_of(name), either) for name, price in prior.items()}
+    return {name: price * factors.get(phase_of(name), either) for name, price in prices.items()}
 
 
 def phase_of(name: str) -> PhaseName:

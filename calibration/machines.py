@@ -1,7 +1,7 @@
 """What other machines' records say before this one's are looked at: their prices up to a factor each, pooled.
 
-The prices of machine m are p_j x its factor of the phase x (1 + d_mj), p_j those of the shipped prior. d_mj is normal
-about mu_j, the mean of all machines, with standard deviation tau_j; mu_j is normal about 0 with standard deviation
+The prices of machine m are its factor of the phase x (p_j + u_j d_mj): p_j those of the shipped prior, u_j the same, or,
+where it is 0, what would explain the whole of some cell (`units`). d_mj is normal about mu_j, the mean of all machines, with standard deviation tau_j; mu_j is normal about 0 with standard deviation
 sigma, the same for all terms: near 0 where others differ from the shipped machine each in its own way, which then says
 as much of this one as they do. A machine of many cells says its own d; one of few, or a term that its cells do not
 tell, counts for as little as it says: each has a Gaussian posterior, by the weights of its robust fit, and mu, tau and
@@ -12,6 +12,7 @@ not fitted).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ class Machines:
         self._parts = parts
         self._prices = prices
         self._engine = engine
+        newest = list(parts)[-MOST_MACHINES:]
+        self._units = units(prices or {}, [o for build in newest for o in parts[build].observations])
         self._told: dict[Build, Told | None] = {}
 
     def others(self, build: Build) -> list[Build]:
@@ -74,7 +77,7 @@ class Machines:
         if not self._prices or not self._of_engine(build):
             return Known(None)
         told = [self._says(other, self._prices) for other in self.others(build)]
-        return pooled(self._prices, [one for one in told if one is not None])
+        return pooled(self._prices, self._units, [one for one in told if one is not None])
 
     def _of_engine(self, build: Build) -> bool:
         return build.engine.split()[0] == self._engine
@@ -82,54 +85,63 @@ class Machines:
     def _says(self, build: Build, prices: Mapping[str, float]) -> Told | None:
         if build not in self._told:
             data = self._parts[build]
-            self._told[build] = told(admitted(data.observations, data.probes)[0], prices)
+            self._told[build] = told(admitted(data.observations, data.probes)[0], prices, self._units)
         return self._told[build]
 
 
-def pooled(prices: Mapping[str, float], machines: Sequence[Told]) -> Known:
+def units(prices: Mapping[str, float], observations: Sequence[Observation]) -> dict[str, float]:
+    """What each price is counted in: itself, or, of a price of 0, the least that would explain all of an observation."""
+    found = {name: price for name, price in prices.items() if price > 0}
+    for o in observations:
+        whole = sum(prices.get(name, 0.0) * amount for name, amount in o.terms.items())
+        for name, amount in o.terms.items():
+            if prices.get(name) == 0 and amount > 0 and whole > 0:
+                found[name] = min(found.get(name, math.inf), whole / amount)
+    return found
+
+
+def pooled(prices: Mapping[str, float], unit: Mapping[str, float], machines: Sequence[Told]) -> Known:
     """The prior that the shipped prices and what other machines say make together."""
     if not machines:
         return Known(prices)
-    names, alone, count = _names(prices), PRIOR_SD**2 / 2, len(machines)
-    mean, between, shift = np.zeros(len(names)), np.full(len(names), alone), alone
-    unsure = np.full(len(names), alone)
+    alone, count = np.full(len(unit), PRIOR_SD**2 / 2), len(machines)
+    mean, between, shift, unsure = np.zeros(len(unit)), alone, PRIOR_SD**2 / 2, alone
     for _ in range(_ROUNDS):
         before = mean
         places, widths = map(np.array, zip(*(_posterior(one, mean, between) for one in machines), strict=True))
         unsure = 1 / (count / between + 1 / shift)
         mean = unsure * places.sum(axis=0) / between
-        shift = float(_drawn(alone, mean**2 + unsure, len(names), axis=None))
-        between = _drawn(alone, (places - mean) ** 2 + widths + unsure, count, axis=0)
+        shift = float(_drawn(mean**2 + unsure, len(unit), axis=None))
+        between = _drawn((places - mean) ** 2 + widths + unsure, count, axis=0)
         if np.abs(mean - before).max() <= _SETTLED:
             break
-    spread = np.sqrt(between + unsure) / PRIOR_SD
-    moved = {name: prices[name] * max(0.0, 1 + float(mean[at])) for at, name in enumerate(names)}
-    return Known({**prices, **moved}, dict(zip(names, map(float, spread), strict=True)), count)
+    moved, spread = dict(prices), dict[str, float]()
+    for (name, one), d, variance in zip(unit.items(), mean, between + unsure, strict=True):
+        moved[name] = max(0.0, prices[name] + one * float(d))
+        spread[name] = math.sqrt(variance) / PRIOR_SD * (one / moved[name] if moved[name] > 0 else 1.0)
+    return Known(moved, spread, count)
 
 
-def _drawn(alone: float, squares: Array, count: int, axis: int | None) -> Array:
-    """A variance from squares, drawn toward `alone`."""
-    return np.asarray((_TAKEN_FOR_GRANTED * alone + squares.sum(axis=axis)) / (_TAKEN_FOR_GRANTED + count))
+def _drawn(squares: Array, count: int, axis: int | None) -> Array:
+    """A variance from squares, drawn toward that of one machine of two that differ by PRIOR_SD."""
+    granted = _TAKEN_FOR_GRANTED * PRIOR_SD**2 / 2
+    return np.asarray((granted + squares.sum(axis=axis)) / (_TAKEN_FOR_GRANTED + count))
 
 
-def told(observations: Sequence[Observation], prices: Mapping[str, float]) -> Told | None:
-    """A' W A / NOISE_SD² and A' W (1 - A 1) / NOISE_SD²: rows A of predicted shares of the time, W the robust weights.
-
-    None of a machine with no observation whose terms all have a price.
-    """
+def told(observations: Sequence[Observation], prices: Mapping[str, float], unit: Mapping[str, float]) -> Told | None:
+    """A' W A / NOISE_SD² and A' W (1 - B 1) / NOISE_SD²: B the shares of the time that `prices` explain, A those of
+    `unit`, W the robust weights. None of a machine with no observation whose terms all have a price."""
     priced = [o for o in observations if prices.keys() >= o.terms.keys()]
     if not priced:
         return None
-    names = _names(prices)
-    scaled = scaled_prior(priced, prices)
-    rows = relative_rows(priced, names) * np.array([scaled[name] for name in names])
-    weights = robust_weights(rows, robust(rows, np.eye(len(names)) * NOISE_SD / PRIOR_SD))
+    names, scaled = list(unit), scaled_prior(priced, prices)
+    factors = scaled_prior(priced, prices, unit)
+    amounts = relative_rows(priced, names)
+    rows, explained = amounts * [factors[name] for name in names], amounts @ [scaled[name] for name in names]
+    known, pull = np.array([float(prices[name] > 0) for name in names]), NOISE_SD / PRIOR_SD
+    weights = robust_weights(rows, robust(rows, pull * np.eye(len(names)), pull * known))
     weighted = rows * weights[:, None] / NOISE_SD**2
-    return Told(weighted.T @ rows, weighted.T @ (1 - rows.sum(axis=1)))
-
-
-def _names(prices: Mapping[str, float]) -> list[str]:
-    return [name for name, price in prices.items() if price > 0]
+    return Told(weighted.T @ rows, weighted.T @ (1 - explained))
 
 
 def _posterior(told: Told, mean: Array, variance: Array) -> tuple[Array, Array]:

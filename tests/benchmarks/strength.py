@@ -1,6 +1,6 @@
 """How strongly a fit should be drawn toward the prior, and what other machines' records are worth.
 
-`python -m tests.benchmarks.strength drawn [MACHINES]` (default 40): machines whose prices are the shipped prior's, all
+`python -m tests.benchmarks.strength drawn [MACHINES] [FIRST]` (default 40, 0): machines whose prices are the shipped prior's, all
 times a factor (0.5 of the logarithm) and each times one of its own, as wide as the row says. Terms are wrong and
 requests scatter as in `tests.benchmarks.planning`, all in virtual time. Cells are drawn by lot from its grid; errors are
 of five other models, of what prices explain. A column for each strength, then for the strength that the cells choose.
@@ -32,7 +32,7 @@ from calibration.belief import PHASES
 from calibration.candidates import Cell, questions
 from calibration.fitters import SpeedFit, fit_speed
 from calibration.gate import admitted
-from calibration.machines import Told, pooled, told
+from calibration.machines import Told, pooled, told, units
 from calibration.observations import Observation
 from calibration.reading import read_dataset
 from calibration.strength import CUT, SDS, Fits, Known
@@ -90,13 +90,13 @@ def over(rows: Sequence[Sequence[float]], few: int = len(CELLS)) -> list[str]:
     return [f"{value:+.0%}" for value in (chosen / chosen.min(axis=1, keepdims=True)).mean(axis=0) - 1]
 
 
-def drawn_table(machines: int) -> None:
+def drawn_table(machines: int, first: int = 0) -> None:
     """Prints medians over the machines, a row for each width and number of cells."""
     prior, asked, rows, plain = prior_prices(), questions(files(ASKED_MODELS)), [], []
     for width in WIDTHS:
         for count in CELLS:
             found: dict[str, list[float]] = {}
-            for seed in range(machines):
+            for seed in range(first, first + machines):
                 machine = drawn(seed, width)
                 seen = some(machine, count)
                 for sd in SDS:
@@ -182,9 +182,11 @@ def machines_table(machines: int) -> None:
         found: dict[tuple[int, int], list[tuple[float, float]]] = {}
         for seed in range(machines):
             mine, *others = population(seed, kind, max(OTHERS))
-            says = [one for other in others if (one := told(some(other, OTHERS_CELLS), prior)) is not None]
+            seen = [some(other, OTHERS_CELLS) for other in others]
+            unit = units(prior, [o for one in seen for o in one])
+            says = [one for other in seen if (one := told(other, prior, unit)) is not None]
             for count in CELLS:
-                _compared(found, mine, count, says, asked)
+                _compared(found, (mine, some(mine, count)), (unit, says), asked)
         for (count, others_used), pairs in sorted(found.items()):
             alone, together = (median(values) for values in zip(*pairs, strict=True))
             worse = fmean(b > 1.1 * a for a, b in pairs)
@@ -196,28 +198,27 @@ def machines_table(machines: int) -> None:
 
 def _compared(
     found: dict[tuple[int, int], list[tuple[float, float]]],
-    mine: Drawn,
-    count: int,
-    says: Sequence[Told],
+    here: tuple[Drawn, list[Observation]],
+    others: tuple[dict[str, float], list[Told]],
     asked: Sequence[Cell],
 ) -> None:
-    seen = some(mine, count)
+    (mine, seen), (unit, says) = here, others
     alone = off(mine, Fits(seen, Known(prior_prices())).fit(seen), asked)
     for number in OTHERS:
-        together = Fits(seen, pooled(prior_prices(), says[:number])).fit(seen)
-        found.setdefault((count, number), []).append((alone, off(mine, together, asked)))
+        together = Fits(seen, pooled(prior_prices(), unit, says[:number])).fit(seen)
+        found.setdefault((len(seen) // 2, number), []).append((alone, off(mine, together, asked)))
 
 
 def main() -> None:
     """Prints one of the tables."""
     kind, *numbers = sys.argv[1:] or ["drawn"]
-    given = int(numbers[0]) if numbers else None
+    given = [int(number) for number in numbers]
     if kind == "stored":
-        stored_table(given or 20)
+        stored_table(*(given or [20]))
     elif kind == "machines":
-        machines_table(given or 40)
+        machines_table(*(given or [40]))
     else:
-        drawn_table(given or 40)
+        drawn_table(*(given or [40]))
 
 
 if __name__ == "__main__":

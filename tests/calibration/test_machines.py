@@ -12,9 +12,9 @@ from rich.console import Console
 
 from calibration.__main__ import fit as fit_command
 from calibration.every import effects, every, file_of, show_every
-from calibration.fitters import fit_speed
+from calibration.fitters import PRIOR_SD, fit_speed
 from calibration.fitting import Builds, fit
-from calibration.machines import pooled, told
+from calibration.machines import pooled, told, units
 from calibration.reading import read_dataset
 from calibration.report import show_fit
 from calibration.strength import Known
@@ -28,6 +28,8 @@ from tests.planted import random_prices
 
 # The planted prices as a prior has them: every term, some of them free.
 PRIOR = {name: PRICES.get(name, 0.0) for o in observations() for name in o.terms}
+
+UNIT = units(PRIOR, observations())
 
 
 def spread_of(known: Known, name: str) -> float:
@@ -47,52 +49,67 @@ def prior(tmp_path_factory: pytest.TempPathFactory) -> Coefficients:
 
 
 def test_without_other_machines_the_prior_is_as_it_was() -> None:
-    assert pooled(PRIOR, []) == Known(PRIOR)
+    assert pooled(PRIOR, UNIT, []) == Known(PRIOR)
 
 
 def test_machines_that_agree_move_the_prior_and_make_it_narrow() -> None:
-    says = [told(observations(noise=0.02, prices=UNLIKE), PRIOR)] * 6
-    known = pooled(PRIOR, [one for one in says if one is not None])
+    says = [told(observations(noise=0.02, prices=UNLIKE), PRIOR, UNIT)] * 6
+    known = pooled(PRIOR, UNIT, [one for one in says if one is not None])
     assert known.prices is not None
     assert known.machines == 6
+    for one, other in (("weights.Q8_0", "attention.decode"), ("attention.row", "matmul.Q8_0")):
+        ratios = [prices[one] / prices[other] for prices in (PRICES, known.prices, UNLIKE)]
+        assert ratios[1] == pytest.approx(ratios[2], rel=0.5)
+        assert ratios[1] > 2 * ratios[0]
     few = observations(noise=0.02, prices=UNLIKE)[:2]
-    alone, together = fit_speed(few, PRIOR), fit_speed(few, known.prices, known.sds(0.3))
-    assert off(together.seconds_per_unit) < 0.3 * off(alone.seconds_per_unit)
+    alone, together = fit_speed(few, PRIOR), fit_speed(few, known.prices, known.sds(PRIOR_SD))
+    assert off(together.seconds_per_unit) < 0.8 * off(alone.seconds_per_unit)
     assert spread_of(known, "weights.Q8_0") < 0.8
 
 
 def test_machines_that_differ_in_a_price_make_it_wide_and_leave_it_where_it_was() -> None:
     prices = [{**PRICES, "attention.decode": PRICES["attention.decode"] * (2 if at % 2 else 0.25)} for at in range(8)]
-    says = [told(observations(noise=0.02, prices=one), PRIOR) for one in prices]
-    known = pooled(PRIOR, [one for one in says if one is not None])
+    says = [told(observations(noise=0.02, prices=one), PRIOR, UNIT) for one in prices]
+    known = pooled(PRIOR, UNIT, [one for one in says if one is not None])
     assert spread_of(known, "attention.decode") > 1.5
     assert spread_of(known, "attention.decode") > 2 * spread_of(known, "weights.Q8_0")
 
 
 def test_a_machine_that_is_slower_as_a_whole_says_nothing_of_ratios() -> None:
     slow = [replace(o, seconds=3 * o.seconds) for o in observations(noise=0.01)]
-    says = told(slow, PRIOR)
+    says = told(slow, PRIOR, UNIT)
     assert says is not None
-    known = pooled(PRIOR, [says])
+    known = pooled(PRIOR, UNIT, [says])
     assert known.prices is not None
     for name in ("weights.Q8_0", "matmul.Q8_0", "attention.decode"):
         assert known.prices[name] == pytest.approx(PRICES[name], rel=0.05)
 
 
 def test_a_machine_that_was_hardly_measured_moves_the_prior_hardly() -> None:
-    whole, cell = (told(observations(prices=UNLIKE)[:count], PRIOR) for count in (48, 2))
+    whole, cell = (told(observations(prices=UNLIKE)[:count], PRIOR, UNIT) for count in (48, 2))
     assert whole is not None
     assert cell is not None
-    far, near = (pooled(PRIOR, [one]).prices for one in (whole, cell))
+    far, near = (pooled(PRIOR, UNIT, [one]).prices for one in (whole, cell))
     assert far is not None
     assert near is not None
     moved = [abs(found["attention.decode"] / PRICES["attention.decode"] - 1) for found in (near, far)]
     assert moved[0] < 0.3 * moved[1]
 
 
+def test_a_price_that_is_free_on_the_shipped_machine_and_dear_on_others_is_told() -> None:
+    free = {**PRIOR, "attention.row": 0.0}
+    unit = units(free, observations())
+    says = [told(observations(noise=0.02), free, unit)] * 6
+    known = pooled(free, unit, [one for one in says if one is not None])
+    assert known.prices is not None
+    parts = {name: observations()[0].terms[name] * known.prices[name] for name in ("attention.row", "attention.row_flop")}
+    true = observations()[0].terms["attention.row"] * PRICES["attention.row"]
+    assert sum(parts.values()) == pytest.approx(true, rel=0.5)
+
+
 def test_cells_of_a_weight_type_without_a_price_say_nothing() -> None:
     unknown = [replace(o, terms={**o.terms, "weights.Q2_K": 1e9}) for o in observations()]
-    assert told(unknown, PRIOR) is None
+    assert told(unknown, PRIOR, UNIT) is None
 
 
 def test_a_fit_of_few_cells_is_better_with_the_records_of_other_machines(tmp_path: Path, prior: Coefficients) -> None:
