@@ -51,7 +51,8 @@ def fit(
         bool, typer.Option(help="Fill what was not measured from the shipped reference and other machines.")
     ] = True,
     every: Annotated[
-        bool, typer.Option("--every", help="Also a file for each engine build on each machine, in a folder by --output.")
+        bool,
+        typer.Option("--every", help="Also a file for each engine build on each machine, in a folder by --output."),
     ] = False,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""

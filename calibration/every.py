@@ -1,4 +1,4 @@
-"""Every engine build on every machine in some records, each by itself: what machines differ by, a file name for each."""
+"""Every engine build on every machine in some records, each by itself: what machines differ by, a file for each."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _effect(first: Fitted, one: Fitted, phase: PhaseName) -> Effect | None:
 
 
 def file_of(folder: Path, build: Build) -> Path:
-    """A name of its own for each build: processor and engine in words, eight digits of the SHA-256 of all that it is."""
+    """A name for each build: processor and engine in words, eight digits of the SHA-256 of all that it is."""
     words = re.sub(r"[^a-z0-9.]+", "-", f"{build.cpu} {build.engine} {build.version}".lower()).strip("-.")
     return folder / f"{words[:_LONGEST_NAME]}-{hashlib.sha256(repr(build).encode()).hexdigest()[:8]}.json"
 

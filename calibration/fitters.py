@@ -124,8 +124,7 @@ def _amount(observation: Observation, family: str) -> float:
 def scaled_prior(
     observations: Sequence[Observation], prior: Mapping[str, float], prices: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches (prefill).
-    """
+    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches."""
     prices = prior if prices is None else prices
     factors = {}
     for phase in ("decode", "prefill"):

@@ -1,13 +1,13 @@
 """What other machines' records say before this one's are looked at: their prices up to a factor each, pooled.
 
-The prices of machine m are its factor of the phase x (p_j + u_j d_mj): p_j those of the shipped prior, u_j the same, or,
-where it is 0, what would explain the whole of some cell (`units`). d_mj is normal about mu_j, the mean of all machines, with standard deviation tau_j; mu_j is normal about 0 with standard deviation
-sigma, the same for all terms: near 0 where others differ from the shipped machine each in its own way, which then says
-as much of this one as they do. A machine of many cells says its own d; one of few, or a term that its cells do not
-tell, counts for as little as it says: each has a Gaussian posterior, by the weights of its robust fit, and mu, tau and
-sigma are what expectation-maximisation (Dempster, Laird, Rubin 1977) makes of these. Both variances are drawn toward
-PRIOR_SD² / 2, so that two machines differ by PRIOR_SD, as if by so many machines or terms (_TAKEN_FOR_GRANTED; stated,
-not fitted).
+The prices of machine m are its factor of the phase x (p_j + u_j d_mj): p_j those of the shipped prior, u_j the same,
+or, where it is 0, what would explain the whole of some cell (`units`). d_mj is normal about mu_j, the mean of all
+machines, with standard deviation tau_j; mu_j is normal about 0 with standard deviation sigma, the same for all terms:
+near 0 where others differ from the shipped machine each in its own way, which then says as much of this one as they do.
+A machine of many cells says its own d; one of few, or a term that its cells do not tell, counts for as little as it
+says: each has a Gaussian posterior, by the weights of its robust fit, and mu, tau and sigma are what
+expectation-maximisation (Dempster, Laird, Rubin 1977) makes of these. Both variances are drawn toward PRIOR_SD² / 2, so
+that two machines differ by PRIOR_SD, as if by so many machines or terms (_TAKEN_FOR_GRANTED; stated, not fitted).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Machines:
     """The builds of a data set as machines that say something of each other; what each says is worked out once."""
 
     def __init__(self, parts: Mapping[Build, Dataset], prices: Mapping[str, float] | None, engine: str) -> None:
-        """`prices` of a prior of `engine` (a name's first word); without them no machine can be compared with another."""
+        """`prices` of a prior of `engine` (the first word of its name): without them machines cannot be compared."""
         self._parts = parts
         self._prices = prices
         self._engine = engine
@@ -90,7 +90,7 @@ class Machines:
 
 
 def units(prices: Mapping[str, float], observations: Sequence[Observation]) -> dict[str, float]:
-    """What each price is counted in: itself, or, of a price of 0, the least that would explain all of an observation."""
+    """What each price is counted in: itself, or, of a price of 0, the least that would explain an observation."""
     found = {name: price for name, price in prices.items() if price > 0}
     for o in observations:
         whole = sum(prices.get(name, 0.0) * amount for name, amount in o.terms.items())

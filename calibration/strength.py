@@ -27,8 +27,8 @@ CUT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known before the records: prices up to a factor a phase; how much each differs between machines beside the
-    others (`spread`, as multiples of the strength; 1 where it is not named); how many other machines say so."""
+    """What is known before the records: prices up to a factor a phase; how much each differs between machines, as
+    multiples of the strength (`spread`; 1 where it is not named); how many other machines say so."""
 
     prices: Mapping[str, float] | None
     spread: Mapping[str, float] = field(default_factory=dict)

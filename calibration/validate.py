@@ -54,7 +54,7 @@ def speed_residuals(
     prior: Mapping[str, float] | None,
     without: Mapping[str, SpeedFit] | None = None,
 ) -> dict[PhaseName, list[Residual]]:
-    """Each group as predicted by the fit without it: `without` by `fits_without`, else by the strength of the default."""
+    """Each group as predicted by the fit without it: by `without`, else by fits of the default strength."""
     group_of = _grouping(observations)
     found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
     known = fits_without(observations, lambda rest: fit_speed(rest, prior)) if without is None else without

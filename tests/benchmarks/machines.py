@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.machines [MACHINES ...]` (default 125 250 500 1000): simulated machines, each a run of five
 models x 20 cells of 3 requests with 12 chunks, each machine of its own speed with noise of 2 %. Their engine is called
-that of the shipped prior, which the newest other machines move. Time is from the start of the process to its end, memory
-its highest resident size.
+that of the shipped prior, which the newest other machines move. Time is from the start of the process to its end,
+memory its highest resident size.
 """
 
 from __future__ import annotations

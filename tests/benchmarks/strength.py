@@ -1,9 +1,10 @@
 """How strongly a fit should be drawn toward the prior, and what other machines' records are worth.
 
-`python -m tests.benchmarks.strength drawn [MACHINES] [FIRST]` (default 40, 0): machines whose prices are the shipped prior's, all
-times a factor (0.5 of the logarithm) and each times one of its own, as wide as the row says. Terms are wrong and
-requests scatter as in `tests.benchmarks.planning`, all in virtual time. Cells are drawn by lot from its grid; errors are
-of five other models, of what prices explain. A column for each strength, then for the strength that the cells choose.
+`python -m tests.benchmarks.strength drawn [MACHINES] [FIRST]` (default 40, 0): machines whose prices are the shipped
+prior's, all times a factor (0.5 of the logarithm) and each times one of its own, as wide as the row says. Terms are
+wrong and requests scatter as in `tests.benchmarks.planning`, all in virtual time. Cells are drawn by lot from its grid;
+errors are of five other models, of what prices explain. A column for each strength, then for the strength that the
+cells choose.
 
 `python -m tests.benchmarks.strength stored [DRAWS]` (default 20): real cells of two machines, in `results/machines` and
 `results/reference`. Each is fitted with the other as its prior: every model in turn is left out, cells of the others
@@ -57,7 +58,12 @@ MACHINES = CAMPAIGN.parent / "machines"
 OTHERS = (5, 30)
 OTHERS_CELLS = 20
 # Standard deviations of a price: of the population about the shipped machine, of a machine about its population.
-POPULATIONS = {"shifted": (0.4, 0.1, 0.1), "mixed": (0.2, 0.5, 0.05), "one among": (0.3, 0.3, 0.3), "unlike": (0, 0.4, 0.4)}
+POPULATIONS = {
+    "shifted": (0.4, 0.1, 0.1),
+    "mixed": (0.2, 0.5, 0.05),
+    "one among": (0.3, 0.3, 0.3),
+    "unlike": (0, 0.4, 0.4),
+}
 
 
 def drawn(seed: int, width: float) -> Drawn:
@@ -193,7 +199,9 @@ def machines_table(machines: int) -> None:
             better = fmean(b < a / 1.1 for a, b in pairs)
             words = [f"{value:.1%}" for value in (alone, together)] + [f"{share:.0%}" for share in (better, worse)]
             rows.append([kind, str(count), str(others_used), *words])
-    print_table(("population", "cells", "others", "alone", "with others", "better by a tenth", "worse by a tenth"), rows)
+    print_table(
+        ("population", "cells", "others", "alone", "with others", "better by a tenth", "worse by a tenth"), rows
+    )
 
 
 def _compared(

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -102,7 +103,9 @@ def test_a_price_that_is_free_on_the_shipped_machine_and_dear_on_others_is_told(
     says = [told(observations(noise=0.02), free, unit)] * 6
     known = pooled(free, unit, [one for one in says if one is not None])
     assert known.prices is not None
-    parts = {name: observations()[0].terms[name] * known.prices[name] for name in ("attention.row", "attention.row_flop")}
+    parts = {
+        name: observations()[0].terms[name] * known.prices[name] for name in ("attention.row", "attention.row_flop")
+    }
     true = observations()[0].terms["attention.row"] * PRICES["attention.row"]
     assert sum(parts.values()) == pytest.approx(true, rel=0.5)
 
@@ -172,8 +175,14 @@ def test_every_build_has_a_file_of_its_own_and_a_factor_against_the_first(tmp_pa
 
 
 def test_builds_that_differ_in_anything_have_names_of_their_own() -> None:
-    changes = ({}, {"threads": 4}, {"system_info": "AVX512"}, {"memory_total_bytes": 1}, {"version": "2"})
-    builds = [replace(BUILD, **change) for change in changes]  # type: ignore[arg-type]
+    changes: tuple[dict[str, Any], ...] = (
+        {},
+        {"threads": 4},
+        {"system_info": "AVX512"},
+        {"memory_total_bytes": 1},
+        {"version": "2"},
+    )
+    builds = [replace(BUILD, **change) for change in changes]
     names = [file_of(Path("c"), build).name for build in builds]
     assert len(set(names)) == len(builds)
     assert all(name.startswith("test-cpu-simulated-") and "/" not in name for name in names)

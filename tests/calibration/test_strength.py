@@ -35,7 +35,7 @@ def off(prices: Mapping[str, float]) -> float:
 def test_few_cells_move_the_prior_toward_the_machine_and_many_replace_it() -> None:
     seen = observations(noise=0.02, prices=UNLIKE)
     cell, model, all_models = (off(fit_speed(some, PRICES).seconds_per_unit) for some in (seen[:2], seen[:8], seen))
-    assert 0.04 > all_models
+    assert all_models < 0.04
     assert off(PRICES) > cell > 2 * all_models
     assert cell > model > all_models
 
@@ -85,7 +85,10 @@ def test_a_model_that_is_left_out_is_left_out_of_the_choice_of_the_strength_too(
     seen = observations(noise=0.02, prices=UNLIKE)
     model = shape_of(seen[0].file)
     # Times of the model left out that would make any choice another one.
-    odd = [replace(o, seconds=o.seconds * (30 if o.phase == "decode" else 1)) if shape_of(o.file) == model else o for o in seen]
+    odd = [
+        replace(o, seconds=o.seconds * (30 if o.phase == "decode" else 1)) if shape_of(o.file) == model else o
+        for o in seen
+    ]
     one, other = (fits_without(some, Fits(some, Known(PRICES)).fit)[model] for some in (seen, odd))
     assert one == other
     rest = [o for o in seen if shape_of(o.file) != model]
@@ -114,5 +117,7 @@ def test_the_coefficient_file_says_how_strong_the_prior_was_and_who_chose_it(tmp
         assert (told["chosen_over_models"], told["other_machines"]) == (chosen, 0)
         words = io.StringIO()
         show_fit(Console(file=words, width=400), fitted)
-        assert f"drawn toward the prior: Test CPU, {len(MODELS)} models; relative sd {told['chosen']}" in words.getvalue()
+        assert (
+            f"drawn toward the prior: Test CPU, {len(MODELS)} models; relative sd {told['chosen']}" in words.getvalue()
+        )
         assert ("by leaving out each of 6 models" if chosen else "under 3 models cannot choose") in words.getvalue()
