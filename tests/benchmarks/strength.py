@@ -32,7 +32,6 @@ import numpy as np
 from calibration.belief import PHASES
 from calibration.candidates import Cell, questions
 from calibration.fitters import SpeedFit, fit_speed
-from calibration.gate import admitted
 from calibration.machines import Told, pooled, told, units
 from calibration.observations import Observation
 from calibration.reading import read_dataset
@@ -51,6 +50,7 @@ from tests.benchmarks.planning import (
     prior_prices,
 )
 
+WIDER = (*SDS, 3.0)
 WIDTHS = (0.1, 0.2, 0.3, 0.5, 0.7)
 CELLS = (3, 8, 20, 60)
 FEW = 2
@@ -105,18 +105,18 @@ def drawn_table(machines: int, first: int = 0) -> None:
             for seed in range(first, first + machines):
                 machine = drawn(seed, width)
                 seen = some(machine, count)
-                for sd in SDS:
+                for sd in WIDER:
                     found.setdefault(f"{sd:g}", []).append(off(machine, fit_speed(seen, prior, sd), asked))
                 found.setdefault("chosen", []).append(off(machine, Fits(seen, Known(prior)).fit(seen), asked))
             rows.append([f"{width:g}", str(count), *(f"{median(values):.1%}" for values in found.values())])
             plain.append([median(values) for values in found.values()])
     rows += [["over the least", "all", *over(plain)], ["over the least", "few", *over(plain, FEW)]]
-    print_table(("prices differ by", "cells", *(f"{sd:g}" for sd in SDS), "chosen"), rows)
+    print_table(("prices differ by", "cells", *(f"{sd:g}" for sd in WIDER), "chosen"), rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """A machine that was measured: its possible observations."""
+    """A machine that was measured: its observations."""
 
     name: str
     observations: list[Observation]
@@ -128,10 +128,10 @@ class Real:
 
 
 def real(name: str, path: Path) -> Real:
-    """The machine at `path`, NOISY cells too."""
+    """The machine at `path`, NOISY cells too, and those that the gate would drop: the probes of the EPYC 9005 were
+    disturbed (20 GB/s, where its decode reads 32 to 42)."""
     data, _ = read_dataset([path], include_noisy=True)
-    newest = data.by_build()[data.newest] if data.newest else data
-    return Real(name, admitted(newest.observations, newest.probes)[0])
+    return Real(name, list(data.observations))
 
 
 def left_out(machine: Real, prior: dict[str, float], count: int, rng: np.random.Generator) -> dict[str, list[float]]:
@@ -142,7 +142,7 @@ def left_out(machine: Real, prior: dict[str, float], count: int, rng: np.random.
         cells = sorted({(o.file.model.name, o.file.quant, str(o.work)) for o in rest})
         taken = {cells[int(at)] for at in rng.permutation(len(cells))[:count]}
         seen = [o for o in rest if (o.file.model.name, o.file.quant, str(o.work)) in taken]
-        fits = {f"{sd:g}": fit_speed(seen, prior, sd) for sd in SDS} | {"chosen": Fits(seen, Known(prior)).fit(seen)}
+        fits = {f"{sd:g}": fit_speed(seen, prior, sd) for sd in WIDER} | {"chosen": Fits(seen, Known(prior)).fit(seen)}
         for name, fit in fits.items():
             asked = [(fit.seconds(o.terms), o.seconds) for o in machine.observations if shape_of(o.file) == model]
             found.setdefault(name, []).extend(abs(math.log(said / seconds)) for said, seconds in asked if said)
@@ -164,7 +164,7 @@ def stored_table(draws: int) -> None:
             rows.append([machine.name, other.name, str(count), *both])
             plain.append([fmean(min(CUT, value) for value in values) for values in found.values()])
     rows += [["over the least", "", "all", *over(plain)], ["over the least", "", "few", *over(plain, FEW)]]
-    print_table(("machine", "prior", "cells", *(f"{sd:g}" for sd in SDS), "chosen"), rows)
+    print_table(("machine", "prior", "cells", *(f"{sd:g}" for sd in WIDER), "chosen"), rows)
 
 
 def population(seed: int, kind: str, count: int) -> list[Drawn]:
