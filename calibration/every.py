@@ -63,22 +63,19 @@ def file_of(folder: Path, build: Build) -> Path:
 
 
 def show_every(console: Console, fitted: Sequence[Fitted], files: Sequence[Path]) -> None:
-    """A row for each build: its factors against the first, the strength of its prior, its file."""
+    """A row for each build: its factors against the first, the strength of its prior; then its name and its file."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("build", "memory", "cells", "decode x", "beyond", "prefill x", "beyond", "prior ±", "file"):
-        table.add_column(name, justify="left" if name in ("build", "file") else "right", overflow="fold")
-    for one, effect, path in zip(fitted, effects(fitted), files, strict=True):
+    for name in ("build", "memory", "cells", "decode x", "beyond", "prefill x", "beyond", "prior ±"):
+        table.add_column(name, justify="right")
+    for number, (one, effect) in enumerate(zip(fitted, effects(fitted), strict=True), 1):
         c = one.coefficients
         sd = c.prior.get("relative_sd")
-        table.add_row(
-            str(one.build),
-            f"{one.build.memory_total_bytes / 2**30:.1f} GiB",
-            str(c.records.cells),
-            *(text for phase in PHASES for text in _texts(effect[phase])),
-            "-" if sd is None else f"{sd:.0%}",
-            path.name,
-        )
+        texts = (text for phase in PHASES for text in _texts(effect[phase]))
+        memory = f"{one.build.memory_total_bytes / 2**30:.1f} GiB"
+        table.add_row(str(number), memory, str(c.records.cells), *texts, "-" if sd is None else f"{sd:.0%}")
     console.print(table)
+    for number, (one, path) in enumerate(zip(fitted, files, strict=True), 1):
+        console.print(f"{number}: {one.build}: {path.name}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _texts(effect: Effect | None) -> tuple[str, str]:
