@@ -87,6 +87,9 @@ bench: setup
 	$(BIN)/python -m tests.benchmarks.laws served
 	$(BIN)/python -m tests.benchmarks.laws stored
 	$(BIN)/python -m tests.benchmarks.machines
+	$(BIN)/python -m tests.benchmarks.strength drawn
+	$(BIN)/python -m tests.benchmarks.strength stored
+	$(BIN)/python -m tests.benchmarks.strength machines
 	$(BIN)/python -m tests.benchmarks.seeds qwen2.5:0.5b 10
 
 clean:

@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from calibration.api.fitting import ApiFit
+    from calibration.fitting import Builds, Fitted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -48,16 +49,20 @@ def fit(
     include_noisy: Annotated[
         bool, typer.Option(help="Use NOISY cells too, and a late client's whose times the engine confirms.")
     ] = False,
-    prior: Annotated[bool, typer.Option(help="Fill what was not measured from the shipped reference.")] = True,
+    prior: Annotated[
+        bool, typer.Option(help="Fill what was not measured from the shipped reference and other machines.")
+    ] = True,
+    every: Annotated[
+        bool,
+        typer.Option("--every", help="Also a file for each engine build on each machine, in a folder by --output."),
+    ] = False,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
     from calibration.api.fitting import fit_api
-    from calibration.fitting import fit as fit_paths
-    from calibration.fitting import reference
-    from calibration.reading import read_behind_apis
+    from calibration.fitting import Builds, reference
+    from calibration.reading import read_behind_apis, read_dataset
     from calibration.report import show_fit
     from calibration.unsettled import last_words
-    from estimator.coefficients import write_coefficients
 
     paths, known = results or [DEFAULT_RESULTS], reference() if prior else None
     behind = read_behind_apis(paths)
@@ -71,20 +76,20 @@ def fit(
         _left_out(behind.unreadable)
         return
     try:
-        fitted = fit_paths(paths, known, include_noisy)
+        builds = Builds(*read_dataset(paths, include_noisy), known)
+        fitted = builds.newest()
     except NothingToFit as error:
         if not wrote:
             raise
         _left_out([*behind.unreadable, f"every engine: {error}"])
         return
     show_fit(OUT, fitted)
-    try:
-        write_coefficients(output, fitted.coefficients)
-    except OSError as error:
-        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+    _wrote_fit(fitted, output)
     OUT.print(f"coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
     for line in last_words(fitted, known, paths):
         OUT.print(line, markup=False, highlight=False, soft_wrap=True)
+    if every:
+        _wrote_every(builds, output.with_suffix(""))
 
 
 @app.command()
@@ -143,6 +148,28 @@ def _wrote_api(fitted: ApiFit, output: Path) -> bool:
         raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
     OUT.print(f"API coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
     return True
+
+
+def _wrote_fit(fitted: Fitted, output: Path) -> None:
+    from estimator.coefficients import write_coefficients
+
+    try:
+        write_coefficients(output, fitted.coefficients)
+    except OSError as error:
+        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
+
+
+def _wrote_every(builds: Builds, folder: Path) -> None:
+    """A file for each build, and what machines differ by."""
+    from calibration.every import every, file_of, show_every
+
+    fitted, failed = every(builds)
+    files = [file_of(folder, one.build) for one in fitted]
+    for one, path in zip(fitted, files, strict=True):
+        _wrote_fit(one, path)
+    show_every(OUT, fitted, files)
+    _left_out(failed)
+    OUT.print(f"coefficients of {len(files)} builds: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _left_out(reasons: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """What is believed of the prices of a machine before and after measuring: price guesses and how sure they are.
 
 The same assumptions as the fit's (`calibration.fitters`): prices of the prior up to one factor for decode and one for
-prefill, each by itself to `PRIOR_SD`. Prices are relative to their guesses, so a cell's row is each term's share of its
+prefill, each by itself to `PRICE_SD`. Prices are relative to their guesses, so a cell's row is each term's share of its
 predicted time, and a variance is of a relative error. Beside the prices there is what the terms do not explain: an
 error that all cells of a model share in a phase, one that grows with the logarithm of its size, and one of each cell.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from calibration.design import Array
 from calibration.errors import NothingToFit
-from calibration.fitters import PRIOR_SD, fit_speed, phase_of
+from calibration.fitters import fit_speed, phase_of
 from calibration.observations import Observation, PhaseName
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms, term
@@ -26,6 +26,8 @@ from harness.stability import MEDIAN_ERROR
 PHASES: tuple[PhaseName, ...] = ("prefill", "decode")
 # One factor for all prices of a phase: nothing is known of a machine that was not measured but its kind.
 SCALE_SD = 1.0
+# How far a machine's price is believed to be from the prior's, relative: stated. A fit draws more strongly by default.
+PRICE_SD = 0.3
 # A type whose price nobody measured is guessed as the middle of its family.
 GUESS_SD = 1.0
 # What the terms leave unexplained, of a model and of a cell. Together the held-out error of the shipped reference:
@@ -129,8 +131,8 @@ def _guess(name: str, known: Mapping[str, float]) -> float:
 
 
 def _covariance(prices: Mapping[str, float], models: int, known: set[str]) -> Array:
-    """PRIOR_SD² (a guess: GUESS_SD²) a price + SCALE_SD² a phase; SIZE_SD² a phase; MODEL_SD² a model and phase."""
-    sds = np.array([PRIOR_SD if name in known else GUESS_SD for name in prices])
+    """PRICE_SD² (a guess: GUESS_SD²) a price + SCALE_SD² a phase; SIZE_SD² a phase; MODEL_SD² a model and phase."""
+    sds = np.array([PRICE_SD if name in known else GUESS_SD for name in prices])
     phases = np.array([phase_of(name) == "decode" for name in prices])
     together = SCALE_SD**2 * (phases[:, None] == phases[None, :])
     unexplained = [SIZE_SD**2] * len(PHASES) + [MODEL_SD**2] * len(PHASES) * models

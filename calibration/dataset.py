@@ -148,7 +148,12 @@ def _amounts(facts: str, work: Workload) -> dict[PhaseName, dict[str, float]]:
 
 
 def _best(known: Probes | None, latest: Probes) -> Probes:
-    """The latest probes with the best rates of any run: whatever disturbs a probe only makes it slower."""
+    """The latest probes with the best rates of any run: whatever disturbs a probe only makes it slower.
+
+    Rates that were seen to be disturbed count as unknown, so that no true cell is refused for beating them.
+    """
+    if latest.disturbed:
+        latest = replace(latest, read_bytes_per_s=None, matmul_flop_per_s=None)
     if known is None:
         return latest
     read = [p.read_bytes_per_s for p in (known, latest) if p.read_bytes_per_s is not None]

@@ -2,7 +2,8 @@
 
 time = Σ coefficient x amount, so the fit *is* the correction. Where a prior is given (coefficients
 of another machine's campaign), each coefficient is drawn toward prior x scale, the scale fitted
-first: few records move little but the scale, many records decide everything.
+first: few records move little but the scale, many records decide everything. How strongly it is
+drawn is the relative standard deviation of a price about prior x scale (`calibration.strength`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.linear_model import LinearRegression
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
@@ -22,13 +24,12 @@ from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
 
-# A prior coefficient is trusted to 30 %, a measured median to 5 %: one cell outweighs the prior of
-# the terms that it consists of.
-PRIOR_SD = 0.3
-NOISE_SD = 0.05
+# Unless it is chosen on the records, a prior coefficient is trusted to 20 % (by `tests.benchmarks.strength`), that all
+# weight types cost alike to 30 %, a measured median to 5 %: one cell outweighs the prior of the terms that it is of.
+PRIOR_SD, ALIKE_SD, NOISE_SD = 0.2, 0.3, 0.05
 # Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
 HUBER = 2 * NOISE_SD
-_ROUNDS = 20
+_ROUNDS, _SETTLED = 20, 1e-10
 # A term is measured where it makes up at least this share of some observation.
 MEASURED_SHARE = 0.05
 
@@ -47,34 +48,53 @@ class SpeedFit:
         return sum(self.seconds_per_unit[name] * amount for name, amount in terms.items())
 
 
-def fit_speed(observations: Sequence[Observation], prior: Mapping[str, float] | None = None) -> SpeedFit:
-    """The coefficients that explain `observations` best.
+def fit_speed(
+    observations: Sequence[Observation],
+    prior: Mapping[str, float] | None = None,
+    sds: Mapping[str, float] | float | None = None,
+) -> SpeedFit:
+    """The coefficients that explain `observations` best; `sds` of each price about prior x scale, relative, or of all.
 
-    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + (NOISE_SD / PRIOR_SD)² Σ_j (x_j / (s p_j) - 1)², x >= 0.
+    minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + Σ_j (NOISE_SD / sd_j)² (x_j / (s p_j) - 1)², x >= 0; of a prior that is
+    0 the price is relative to what would explain the whole of a cell.
     """
-    scaled = _scaled_prior(observations, prior) if prior else _alike_prior(observations)
+    scaled = scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
-    rows = np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
+    rows = relative_rows(observations, names)
     units = np.array([scaled.get(name, 0.0) for name in names])
     largest = rows.max(axis=0)
     units = np.where(units > 0, units, np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0.0))
-    pull = np.diag([NOISE_SD / PRIOR_SD if scaled.get(name, 0.0) > 0 else 0.0 for name in names])
-    values = _robust(rows * units, pull[pull.any(axis=1)])
+    default = PRIOR_SD if prior else ALIKE_SD
+    trust = [sds.get(name, default) if isinstance(sds, Mapping) else sds or default for name in names]
+    known = np.array([scaled.get(name, 0.0) > 0 or name in (prior or ()) for name in names])
+    pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
+    values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
     found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
     return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
 
 
-def _robust(rows: Array, pull: Array) -> Array:
-    """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto its own row sums."""
+def relative_rows(observations: Sequence[Observation], names: Sequence[str]) -> Array:
+    """Amount of each term over the measured time: with the prices they add up to predicted / measured."""
+    return np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
+
+
+def robust(rows: Array, pull: Array, toward: Array) -> Array:
+    """Iteratively reweighted non-negative least squares of rows onto 1 and of pull onto `toward`."""
     design = np.vstack([rows, pull])
-    target = np.concatenate([np.ones(len(rows)), pull.sum(axis=1)])
-    weights = np.ones(len(design))
-    model = LinearRegression(positive=True, fit_intercept=False)
+    target = np.concatenate([np.ones(len(rows)), toward])
+    weights, values = np.ones(len(design)), np.zeros(rows.shape[1])
     for _ in range(_ROUNDS):
-        model.fit(design, target, sample_weight=weights)
-        residuals = np.abs(rows @ model.coef_ - 1)
-        weights[: len(rows)] = np.minimum(1.0, HUBER / np.maximum(residuals, 1e-12))
-    return np.asarray(model.coef_, dtype=np.float64)
+        root = np.sqrt(weights)
+        before, (values, _) = values, nnls(design * root[:, None], target * root)
+        if np.abs(values - before).max() <= _SETTLED:
+            break
+        weights[: len(rows)] = robust_weights(rows, values)
+    return np.asarray(values, dtype=np.float64)
+
+
+def robust_weights(rows: Array, values: Array) -> Array:
+    """Huber's: 1 up to a relative residual of HUBER, HUBER / residual beyond."""
+    return np.minimum(1.0, HUBER / np.maximum(np.abs(rows @ values - 1), 1e-12))
 
 
 def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
@@ -86,7 +106,7 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
     families = sorted({_family(name) for o in observations for name in o.terms})
     rows = np.array([[_amount(o, family) / o.seconds for family in families] for o in observations])
     largest = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)
-    prices = _robust(rows / largest, np.zeros((0, len(families)))) / largest
+    prices = robust(rows / largest, np.zeros((0, len(families))), np.zeros(0)) / largest
     alike = dict(zip(families, prices, strict=True))
     return {name: float(alike[_family(name)]) for o in observations for name in o.terms}
 
@@ -101,8 +121,11 @@ def _amount(observation: Observation, family: str) -> float:
     return sum(amount for name, amount in observation.terms.items() if _family(name) == family)
 
 
-def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float]) -> dict[str, float]:
-    """The prior times this machine's scale: one factor for reading weights (decode), one for batches (prefill)."""
+def scaled_prior(
+    observations: Sequence[Observation], prior: Mapping[str, float], prices: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches."""
+    prices = prior if prices is None else prices
     factors = {}
     for phase in ("decode", "prefill"):
         ratios = [
@@ -114,9 +137,9 @@ def _scaled_prior(observations: Sequence[Observation], prior: Mapping[str, float
         if ratios:
             factors[phase] = float(np.median(ratios))
     if not factors:
-        return dict(prior)
+        return dict(prices)
     either = next(iter(factors.values()))
-    return {name: price * factors.get(phase_of(name), either) for name, price in prior.items()}
+    return {name: price * factors.get(phase_of(name), either) for name, price in prices.items()}
 
 
 def phase_of(name: str) -> PhaseName:

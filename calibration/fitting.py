@@ -11,9 +11,11 @@ from typing import Literal
 
 from calibration.dataset import Build, Dataset, MemoryObservation, Observation, PhaseName
 from calibration.errors import NothingToFit
-from calibration.fitters import PRIOR_SD, SpeedFit, fit_memory, fit_speed, phase_of
+from calibration.fitters import SpeedFit, fit_memory, phase_of
 from calibration.gate import admitted
+from calibration.machines import Machines, machine_of
 from calibration.reading import read_dataset
+from calibration.strength import Fits, Known, Strength
 from calibration.uncertainty import another_run_sd, error_method, evidence, price_errors, run_to_run, with_runs
 from calibration.validate import (
     CELL_GROUP,
@@ -68,30 +70,49 @@ def fit(paths: list[Path], prior: Coefficients | None, include_noisy: bool = Fal
 
     Raises NothingToFit with the reasons, BadResults for unreadable journals.
     """
-    everything, unreadable = read_dataset(paths, include_noisy)
-    build = everything.newest
-    if build is None:
-        why = "; ".join(everything.left_out[:3]) or "the records hold no counted request"
-        raise NothingToFit(f"no usable cell: {why}; measure more, or fit with --include-noisy")
-    data = everything.of(build)
-    kept, impossible = admitted(data.observations, data.probes)
-    left_out = [*unreadable, *data.left_out, *impossible]
-    left_out += _others(everything, build)
-    if not kept:
-        raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
-    return _fitted(build, data, kept, prior, tuple(left_out))
+    return Builds(*read_dataset(paths, include_noisy), prior).newest()
 
 
-def _fitted(
-    build: Build, data: Dataset, kept: list[Observation], prior: Coefficients | None, left_out: tuple[str, ...]
-) -> Fitted:
-    prices = _prices(prior, build)
-    beyond = prior.memory if prior is not None and prices is not None else None
-    without, memory_fits = fits_without(kept, prices), memory_without(data.memory, beyond)
-    residuals, memory = speed_residuals(kept, prices, without), memory_residuals(data.memory, beyond, memory_fits)
+class Builds:
+    """Everything that was read, build by build; machines that others are compared with are looked at once."""
+
+    def __init__(self, everything: Dataset, unreadable: Sequence[str], prior: Coefficients | None) -> None:
+        self._everything = everything
+        self._unreadable = unreadable
+        self._prior = prior
+        self.parts = everything.by_build()
+        prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()} if prior else None
+        self._machines = Machines(self.parts, prices, prior.engine.name.split()[0] if prior else "")
+
+    def newest(self) -> Fitted:
+        """The fit of the build with the latest run. Raises NothingToFit."""
+        build = self._everything.newest
+        if build is None:
+            why = "; ".join(self._everything.left_out[:3]) or "the records hold no counted request"
+            raise NothingToFit(f"no usable cell: {why}; measure more, or fit with --include-noisy")
+        return self.fit(build)
+
+    def fit(self, build: Build) -> Fitted:
+        """The fit of one build. Raises NothingToFit where none of its cells is possible."""
+        data = self.parts[build]
+        kept, impossible = admitted(data.observations, data.probes)
+        left_out = [*self._unreadable, *data.left_out, *impossible, *_others(self.parts, build)]
+        if not kept:
+            raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
+        known = self._machines.known(build)
+        return _fitted(build, replace(data, left_out=tuple(left_out)), kept, known, self._prior)
+
+
+def _fitted(build: Build, data: Dataset, kept: list[Observation], known: Known, prior: Coefficients | None) -> Fitted:
+    if known.prices is None:
+        # Another engine's prices, or none.
+        prior = None
+    fits, beyond = Fits(kept, known), prior.memory if prior else None
+    without, memory_fits = fits_without(kept, fits.fit), memory_without(data.memory, beyond)
+    residuals, memory = speed_residuals(kept, None, without), memory_residuals(data.memory, beyond, memory_fits)
     seen: dict[str, list[Residual]] = {str(phase): found for phase, found in residuals.items()}
     seen |= {f"memory_{part}": found for part, found in memory.items()}
-    runs = run_to_run(kept)
+    runs, strength = run_to_run(kept), fits.strength(kept)
     fitted_memory = fit_memory(data.memory, beyond) if data.memory else None
     what = "cells of one model" if any(name.startswith(CELL_GROUP) for name in without) else "models"
     coefficients = Coefficients(
@@ -99,11 +120,11 @@ def _fitted(
         machine=_machine(build, data),
         engine=FittedEngine(build.engine, build.version, build.system_info, build.threads),
         records=_records(data, kept),
-        speed=_speed(fit_speed(kept, prices), list(without.values()), prices is not None, runs),
+        speed=_speed(fits.fit(kept), list(without.values()), prior is not None, runs),
         memory=fitted_memory,
-        held_out=_with_prior(_held_out(seen, runs), prior if prices is not None else None, seen),
+        held_out=_with_prior(_held_out(seen, runs), prior, seen),
         valid=_valid(kept),
-        prior=_prior_facts(prior, prices),
+        prior=_prior_facts(prior, strength, known.machines),
         evidence=evidence(
             kept,
             data.memory,
@@ -112,8 +133,8 @@ def _fitted(
         ),
     )
     return Fitted(
-        build, coefficients, tuple(kept), residuals, memory, left_out, data.noisy, data.memory, prices,
-        lambda some: fit_speed(some, prices), data.late,
+        build, coefficients, tuple(kept), residuals, memory, data.left_out, data.noisy, data.memory, known.prices,
+        lambda some: Fits(some, known).fit(some), data.late,
     )  # fmt: skip
 
 
@@ -136,38 +157,30 @@ def _memory_errors(fit: MemoryCoefficients | None, without: list[MemoryCoefficie
     return price_errors(prices, others)
 
 
-def _others(everything: Dataset, build: Build) -> list[str]:
+def _others(parts: Mapping[Build, Dataset], build: Build) -> list[str]:
     """A sentence on what was measured of other builds: prices belong to one engine build on one machine."""
-    counts = Counter(o.build for o in everything.observations if o.build != build)
+    counts = Counter({other: len(part.observations) for other, part in parts.items() if other != build})
     named = [f"{count} observations of another build: {name}" for name, count in counts.most_common(_NAMED_BUILDS)]
     rest = list(counts.items())[_NAMED_BUILDS:] if len(counts) > _NAMED_BUILDS else []
     if rest:
         left = sum(counts.values()) - sum(count for _, count in counts.most_common(_NAMED_BUILDS))
-        machines = len({_machine_of(b) for b in counts} - {_machine_of(build)})
+        machines = len({machine_of(b) for b in counts} - {machine_of(build)})
         named.append(f"{left} observations of {len(rest)} more builds ({machines} other machines in all)")
     return named
 
 
-def _machine_of(build: Build) -> tuple[str, int, int]:
-    return build.cpu, build.physical_cores, build.memory_total_bytes
-
-
-def _prices(prior: Coefficients | None, build: Build) -> dict[str, float] | None:
-    """The prior's prices, where it is of the same engine; another engine's ratios would mislead."""
-    if prior is None or prior.engine.name.split()[0] != build.engine.split()[0]:
-        return None
-    return {name: entry.seconds_per_unit for name, entry in prior.speed.items()}
-
-
-def _prior_facts(prior: Coefficients | None, prices: Mapping[str, float] | None) -> dict[str, object]:
-    if prior is None or prices is None:
+def _prior_facts(prior: Coefficients | None, strength: Strength, machines: int) -> dict[str, object]:
+    if prior is None:
         return {}
     return {
         "machine": prior.machine.cpu,
         "models": prior.records.models,
         "engine": f"{prior.engine.name} {prior.engine.version}",
         "digest": prior.records.digest,
-        "relative_sd": PRIOR_SD,
+        "relative_sd": strength.relative_sd,
+        "chosen": strength.words,
+        "chosen_over_models": strength.models,
+        "other_machines": machines,
     }
 
 

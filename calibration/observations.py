@@ -110,3 +110,22 @@ class Dataset:
             memory=tuple(m for m in self.memory if m.build == build),
             digest=self.digests.get(build, self.digest),
         )
+
+    def by_build(self) -> dict[Build, Dataset]:
+        """The part of each build that has a usable cell, the build with the latest run last."""
+        observations: dict[Build, list[Observation]] = {}
+        memory: dict[Build, list[MemoryObservation]] = {}
+        for o in self.observations:
+            observations.setdefault(o.build, []).append(o)
+        for m in self.memory:
+            memory.setdefault(m.build, []).append(m)
+        return {
+            build: replace(
+                self,
+                observations=tuple(observations[build]),
+                memory=tuple(memory.get(build, ())),
+                digest=self.digests.get(build, self.digest),
+            )
+            for build in self.probes
+            if build in observations
+        }

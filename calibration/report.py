@@ -32,6 +32,8 @@ def show_fit(console: Console, fitted: Fitted) -> None:
         if names:
             told = "by the prior's ratios" if c.prior else "as if all weight types cost alike, or at 0"
             _say(console, f"{phase}: cannot be told apart by these cells, shared {told}: {', '.join(names)}")
+    if c.prior:
+        _say(console, f"prices are drawn toward the prior: {_prior_line(c.prior)}")
     _say(console, f"standard errors: {c.evidence.error_method}")
     if c.memory is not None:
         _say(console, _memory_line(c.memory))
@@ -42,12 +44,11 @@ def show_fit(console: Console, fitted: Fitted) -> None:
             _say(console, f"  worst {phase}: {_residual(residual)}")
     if not fitted.residuals["decode"]:
         _say(console, "held out: nothing could be left out (one cell only); measure more cells")
-    for reason in fitted.left_out:
-        _say(console, f"left out: {reason}")
-    for reason in fitted.late:
-        _say(console, f"used although the client was late (CLIENT-BOUND): {reason}")
-    for reason in fitted.noisy:
-        _say(console, f"used in spite of its noise: {reason}")
+    late = "used although the client was late (CLIENT-BOUND)"
+    named = (("left out", fitted.left_out), (late, fitted.late), ("used in spite of its noise", fitted.noisy))
+    for words, reasons in named:
+        for reason in reasons:
+            _say(console, f"{words}: {reason}")
 
 
 def _price(name: str, fitted: Fitted) -> tuple[str, str]:
@@ -59,6 +60,12 @@ def _price(name: str, fitted: Fitted) -> tuple[str, str]:
         return "not determined" if untold else "free", "-"
     known = entry.standard_error is not None and entry.seconds_per_unit > 0
     return entry.shown, f"{(entry.standard_error or 0) / entry.seconds_per_unit:.0%}" if known else "-"
+
+
+def _prior_line(prior: dict[str, Any]) -> str:
+    others = prior["other_machines"]
+    told = f", moved by {others} other machine{'s' if others > 1 else ''} in the records" if others else ""
+    return f"{prior['machine']}, {prior['models']} models{told}; relative sd {prior['chosen']}"
 
 
 def _memory_line(m: MemoryCoefficients) -> str:

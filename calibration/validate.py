@@ -15,6 +15,7 @@ from estimator.specs import ModelFile
 LEVEL = 0.9
 # Standard deviations on either side that hold 90 % of a normal distribution.
 NORMAL_90 = 1.645
+Fit = Callable[[Sequence[Observation]], SpeedFit]
 # Groups of this name are cells of one model: their errors say nothing about other models.
 CELL_GROUP = "cell: "
 
@@ -34,14 +35,17 @@ class Residual:
         return self.predicted / self.measured - 1
 
 
-def fits_without(observations: Sequence[Observation], prior: Mapping[str, float] | None) -> dict[str, SpeedFit]:
-    """The fit without each group: one model (all its weight types); with a single model, one cell (both its phases)."""
+def fits_without(observations: Sequence[Observation], fit: Fit) -> dict[str, SpeedFit]:
+    """The fit without each group: one model (all its weight types); with a single model, one cell (both its phases).
+
+    Whatever `fit` chooses it chooses without the group.
+    """
     group_of = _grouping(observations)
     found = {}
     for group in sorted({group_of(o) for o in observations}):
         rest = [o for o in observations if group_of(o) != group]
         if rest:
-            found[group] = fit_speed(rest, prior)
+            found[group] = fit(rest)
     return found
 
 
@@ -50,10 +54,11 @@ def speed_residuals(
     prior: Mapping[str, float] | None,
     without: Mapping[str, SpeedFit] | None = None,
 ) -> dict[PhaseName, list[Residual]]:
-    """Each group as predicted by the fit without it (`fits_without`, if it is known already)."""
+    """Each group as predicted by the fit without it: by `without`, else by fits of the default strength."""
     group_of = _grouping(observations)
     found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
-    for group, fit in (fits_without(observations, prior) if without is None else without).items():
+    known = fits_without(observations, lambda rest: fit_speed(rest, prior)) if without is None else without
+    for group, fit in known.items():
         for o in observations:
             if group_of(o) == group and (predicted := fit.seconds(o.terms)) is not None:
                 found[o.phase].append(Residual(group, o.label, predicted, o.seconds))

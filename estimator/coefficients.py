@@ -16,7 +16,7 @@ Owns the format (JSON, `format: 3`). The dataclasses below are the file, field b
                   "decode": {"median": 0.05, "worst": 0.2, "relative_interval_90": [-0.1, 0.12], "groups": 5}},
      "valid": {"weight_types": ["Q4_K"], "parameters": [5e8, 7.3e9], "depth_tokens": [0, 1024],
                "prompt_tokens": [64, 512], "concurrency": 1},
-     "prior": {},
+     "prior": {"machine": ..., "relative_sd": 0.2, "chosen": ..., "chosen_over_models": 5, "other_machines": 0, ...},
      "evidence": {"runs": [...], "libraries": {"numpy": "2.4.0", ...}, "error_method": ..., "memory_errors": {...},
                   "run_to_run": {"decode": {"relative_sd": 0.02, ...}},
                   "cells": {"decode of mistral:7b Q4_K_M 48/12 at 0": {"seconds": 0.24, ...}},

@@ -36,8 +36,6 @@ from harness.wire.raw import Wire
 from harness.wire.tap import RequestFailed
 
 GIB = 2**30
-# Of the cores, taken by others while the rates were probed: systems count CPU time in hundredths of half a second.
-_BUSY_CORES = 0.15
 
 
 async def examine(kept_at: Path = DEFAULT_PATH) -> dict[str, Any]:
@@ -83,9 +81,9 @@ def kept_line(host: Host, measured: Probes, threads: int, path: Path) -> str:
 
     Rates that were probed beside other work are no bound of what the machine can do.
     """
-    if measured.others_cores is None or measured.others_cores > _BUSY_CORES:
-        taken = "an unknown number of" if measured.others_cores is None else f"{measured.others_cores:.1f}"
-        return f"not kept for `estimator predict`: other work took {taken} cores meanwhile; again when it is quiet"
+    if measured.disturbed:
+        taken = f"{measured.others_share or 0:.0%} of the CPUs"
+        return f"not kept for `estimator predict`: other work took {taken} meanwhile; again when it is quiet"
     found = Probed(
         host.cpu, host.physical_cores, threads, measured.read_bytes_per_s, measured.matmul_flop_per_s,
         datetime.now(UTC).date().isoformat(),

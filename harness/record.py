@@ -155,12 +155,16 @@ class Machine:
     gpu_note: str = ""
 
 
+# Of the CPUs' time during a probe of half a second, which systems count in hundredths of a second.
+DISTURBED_SHARE = 0.075
+
+
 @dataclass(frozen=True, slots=True)
 class Probes:
     """Short measurements of the machine before the run (None: not measured, with the reason in `note`).
 
     `client_overhead_s` is the median TTFT of an instant server on loopback; `temperature_c` the hottest sensor's;
-    `others_cores` the cores that other processes and guests took while rates were probed.
+    `others_share` the share of all CPUs that other processes and guests took while rates were probed.
     """
 
     read_bytes_per_s: float | None
@@ -172,7 +176,12 @@ class Probes:
     timer_resolution_s: float | None = None
     memory_available_bytes: int | None = None
     temperature_c: float | None = None
-    others_cores: float | None = None
+    others_share: float | None = None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other work made the rates lower than the machine's: then they bound nothing. Old runs do not say."""
+        return self.others_share is not None and self.others_share > DISTURBED_SHARE
 
 
 @dataclass(frozen=True, slots=True)

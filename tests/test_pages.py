@@ -21,7 +21,7 @@ from harness.plan import read_plan
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "DESIGN.md", "CHANGELOG.md", "docs/accuracy.md", "docs/ci.md",
          "results/README.md", "results/reference/api/README.md", "results/reference/published/README.md")  # fmt: skip
-ROOMS = ("calibration", "docs", "estimator", "harness", "results/reference", "tests")
+ROOMS = ("calibration", "docs", "estimator", "harness", "results/machines", "results/reference", "tests")
 FILES = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*")}
 # Written by runs, read on a system, or of another project.
 ELSEWHERE = ("results/api.json", "results/coefficients.json", "results/machine.json", "backends/openai/http.py", "/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,9 @@ BUILD = Build("Test CPU", 2, 8 * 2**30, "simulated", "1", "CPU : AVX2 = 1 |", 2)
 WORKS = (Workload(16, 12), Workload(48, 12), Workload(48, 12, 400), Workload(16, 12, 1200))
 
 
-def observations(models: Iterable[str] = MODELS, noise: float = 0.0) -> list[Observation]:
+def observations(
+    models: Iterable[str] = MODELS, noise: float = 0.0, prices: Mapping[str, float] = PRICES
+) -> list[Observation]:
     """What the planted machine would show of `models`, with relative `noise`."""
     rng = random.Random(1)
     found = []
@@ -34,7 +36,7 @@ def observations(models: Iterable[str] = MODELS, noise: float = 0.0) -> list[Obs
                 ("prefill", prefill_terms(file, work)), ("decode", decode_terms(file, work)),
             ]  # fmt: skip
             for phase, terms in phases:
-                value = seconds(terms) * (1 + noise * rng.gauss(0, 1))
+                value = seconds(terms, prices) * (1 + noise * rng.gauss(0, 1))
                 found.append(Observation(BUILD, phase, file, work, terms, value, 4, "planted"))
     return found
 

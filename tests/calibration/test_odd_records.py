@@ -53,6 +53,24 @@ def test_cells_that_beat_the_roofline_are_left_out_by_name_and_nothing_else_is_n
         fit([timeless], prior=None)
 
 
+def test_a_probe_that_other_work_disturbed_refuses_no_cell_and_is_no_rate_of_the_machine(tmp_path: Path) -> None:
+    record = read_record(planted_run(tmp_path / "run"))
+    cpu = tuple(replace(s, system_info="CPU : AVX2 = 1 |") for s in record.subjects)
+
+    def beside(share: float | None, name: str) -> Fitted:
+        probes = Probes(14e9, 1e12, None, 0.0, 0.0, others_share=share)
+        header = replace(record.header, probes=probes)
+        return fit([rewritten(tmp_path / name, replace(record, header=header, subjects=cpu))], prior=None)
+
+    busy = beside(0.3, "busy")
+    assert said(busy, "where the machine reads 14") == []
+    assert busy.coefficients.machine.bandwidth_bytes_per_s is None
+    for share, name in ((0.02, "quiet"), (None, "old")):
+        told = beside(share, name)
+        assert said(told, "where the machine reads 14")
+        assert told.coefficients.machine.bandwidth_bytes_per_s == 14e9
+
+
 def test_of_mixed_builds_the_newest_is_fitted_and_the_others_are_counted(tmp_path: Path) -> None:
     for number in range(8):
         planted_run(tmp_path / f"{number}", models=MODELS[:1], engine=f"engine {number}",
