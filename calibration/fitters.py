@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from sklearn import config_context
 from sklearn.linear_model import LinearRegression
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
 from estimator.coefficients import MemoryCoefficients, fitted_amounts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.memory import MemoryNeed, resident_need
+from estimator.theory.terms import term
 from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
@@ -27,6 +29,12 @@ Array = NDArray[np.float64]
 # Unless it is chosen on the records, a prior coefficient is trusted to 20 % (by `tests.benchmarks.strength`), that all
 # weight types cost alike to 30 %, a measured median to 5 %: one cell outweighs the prior of the terms that it is of.
 PRIOR_SD, ALIKE_SD, NOISE_SD = 0.2, 0.3, 0.05
+# A process's memory is known to 1 %, the prior's prices of it to a fifth.
+MEMORY_NOISE_SD, MEMORY_PRIOR_SD = 0.01, 0.2
+# A type that nobody measured before is guessed as the middle of its kind, to a factor.
+GUESS_SD = 1.0
+# Work of one kind, a query at a time: of cells with short prompts and no context the first is too small to be told.
+ALIKE_TERMS = {"attention.row": "attention.decode", "attention.row_flop": "attention.decode_flop"}
 # Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
 HUBER = 2 * NOISE_SD
 _ROUNDS, _SETTLED = 20, 1e-10
@@ -36,10 +44,12 @@ MEASURED_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SpeedFit:
-    """Seconds per unit of each term, and how many observations speak of it (0: the prior alone)."""
+    """Seconds per unit of each term, how many observations speak of it (0: the prior alone), and the terms that a prior
+    lacked, whose price is a guess as far as the observations cannot tell them apart."""
 
     seconds_per_unit: dict[str, float]
     cells: dict[str, int]
+    guessed: frozenset[str] = frozenset()
 
     def seconds(self, terms: Mapping[str, float]) -> float | None:
         """Predicted time; None where a term was never fitted and has no prior."""
@@ -56,21 +66,34 @@ def fit_speed(
     """The coefficients that explain `observations` best; `sds` of each price about prior x scale, relative, or of all.
 
     minimise Σ huber((Σ_j x_j a_ij) / t_i - 1) + Σ_j (NOISE_SD / sd_j)² (x_j / (s p_j) - 1)², x >= 0; of a prior that is
-    0 the price is relative to what would explain the whole of a cell.
+    0 the price is relative to what would explain the whole of a cell. A weight type that the prior does not know is
+    guessed as the middle of its kind, to GUESS_SD: left free, a type that always comes with another costs nothing.
     """
     scaled = scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
+    guessed = {name: guess_price(name, scaled) for name in names if name not in scaled}
+    scaled |= {name: price for name, price in guessed.items() if price > 0}
     rows = relative_rows(observations, names)
     units = np.array([scaled.get(name, 0.0) for name in names])
     largest = rows.max(axis=0)
     units = np.where(units > 0, units, np.where(largest > 0, 1 / np.where(largest > 0, largest, 1), 0.0))
     default = PRIOR_SD if prior else ALIKE_SD
-    trust = [sds.get(name, default) if isinstance(sds, Mapping) else sds or default for name in names]
-    known = np.array([scaled.get(name, 0.0) > 0 or name in (prior or ()) for name in names])
+    stated = sds if isinstance(sds, Mapping) else dict.fromkeys(names, sds or default)
+    trust = [GUESS_SD if name in guessed else stated.get(name, default) for name in names]
+    # Alone in its kind a price is what the data say; of two alike the one that they can tell.
+    free = set() if prior else {name for name in names if _family(name) == name}
+    known = np.array([(scaled.get(n, 0.0) > 0 or n in (prior or ())) and n not in free for n in names])
     pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
     values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
     found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
-    return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
+    cells = {name: _speaking(name, found, observations) for name in found}
+    return SpeedFit(found, cells, frozenset(guessed))
+
+
+def guess_price(name: str, known: Mapping[str, float]) -> float:
+    """The middle price of the same family; 0, and so left out of account, where there is none."""
+    alike = [price for other, price in known.items() if term(other) == term(name) and price > 0]
+    return median(alike) if alike else 0.0
 
 
 def relative_rows(observations: Sequence[Observation], names: Sequence[str]) -> Array:
@@ -84,12 +107,20 @@ def robust(rows: Array, pull: Array, toward: Array) -> Array:
     target = np.concatenate([np.ones(len(rows)), toward])
     weights, values = np.ones(len(design)), np.zeros(rows.shape[1])
     for _ in range(_ROUNDS):
-        root = np.sqrt(weights)
-        before, (values, _) = values, nnls(design * root[:, None], target * root)
+        before, values = values, non_negative(design, target, weights)
         if np.abs(values - before).max() <= _SETTLED:
             break
         weights[: len(rows)] = robust_weights(rows, values)
     return np.asarray(values, dtype=np.float64)
+
+
+def non_negative(rows: Array, target: Array, weights: Array) -> Array:
+    """The values that minimise Σ weight (rows @ values - target)², none below 0."""
+    model = LinearRegression(positive=True, fit_intercept=False)
+    # Thousands of small fits: what is checked here is checked where records are read.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        model.fit(rows, target, sample_weight=weights)
+    return np.asarray(model.coef_, dtype=np.float64)
 
 
 def robust_weights(rows: Array, values: Array) -> Array:
@@ -98,7 +129,7 @@ def robust_weights(rows: Array, values: Array) -> Array:
 
 
 def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
-    """Without a prior: the best prices if all weight types cost the same per byte, and per FLOP.
+    """Without a prior: the best prices if all weight types cost the same per byte, and per FLOP; ALIKE_TERMS as named.
 
     Types that always come together (Q4_K with Q6_K) cannot be told apart by data alone; left free,
     one is priced absurdly high and the other low, and the next mixture is mispredicted.
@@ -112,9 +143,9 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
 
 
 def _family(name: str) -> str:
-    """ "weights.Q4_K" -> "weights"; terms without a weight type are their own family."""
+    """ "weights.Q4_K" -> "weights", "attention.row" -> "attention.decode"; other terms are their own family."""
     head = name.split(".", 1)[0]
-    return head if head in ("weights", "matmul", "matmul_rest") else name
+    return head if head in ("weights", "matmul", "matmul_rest") else ALIKE_TERMS.get(name, name)
 
 
 def _amount(observation: Observation, family: str) -> float:
@@ -157,12 +188,16 @@ def fit_memory(
 ) -> MemoryCoefficients:
     """What processes hold beyond theory: constant, per vocabulary entry, per tensor, per micro-batch row (all >= 0).
 
-    minimise Σ ((Σ_j price_j amount_j - rest) / anonymous)²: small processes count like large ones.
+    minimise Σ ((Σ_j price_j amount_j - rest) / anonymous)²: small processes count like large ones. What a process holds
+    is its code's affair, not the machine's: all but the constant is drawn toward the prior's, to MEMORY_PRIOR_SD.
     """
     types = repacked_types(observations)
+    if prior is not None:
+        # Of types that no process had: as the prior's engine did.
+        types |= set(prior.repacked_types) - {g.quant_type for o in observations for g in multiplied_groups(o.file)}
     anonymous = np.array([o.anonymous_bytes for o in observations], dtype=np.float64)
     rest = anonymous - [resident_need(o.file, o.work, types).anonymous_bytes for o in observations]
-    constant, entry, tensor, row = _memory_prices(observations, rest, 1 / anonymous, prior)
+    constant, entry, tensor, row = _memory_prices(observations, rest, anonymous, prior)
     mapped = [o.file_bytes - o.file.weight_bytes for o in observations]
     return MemoryCoefficients(
         anonymous_constant_bytes=constant,
@@ -175,24 +210,25 @@ def fit_memory(
 
 
 def _memory_prices(
-    observations: Sequence[MemoryObservation], rest: Array, weights: Array, prior: MemoryCoefficients | None
+    observations: Sequence[MemoryObservation], rest: Array, anonymous: Array, prior: MemoryCoefficients | None
 ) -> list[float]:
-    """Prices of `fitted_amounts`; from the prior, all but the constant, where the observations cannot tell them apart.
+    """Prices of `fitted_amounts`, relative errors counting alike; all but the constant are drawn toward the prior's.
 
-    They cannot under three different vocabularies, nor where fewer than four amounts vary independently.
+    Without a prior nothing but the constant is fitted under three different vocabularies.
     """
     amounts = np.array([fitted_amounts(o.file, o.work) for o in observations])
-    scaled = amounts / amounts.max(axis=0)
-    vocabularies = len({o.file.model.vocabulary for o in observations})
-    if vocabularies > 2 and (prior is None or np.linalg.matrix_rank(scaled) == scaled.shape[1]):
-        model = LinearRegression(positive=True, fit_intercept=False).fit(scaled, rest, sample_weight=weights**2)
-        return [float(price) for price in model.coef_ / amounts.max(axis=0)]
-    known = (
-        [prior.anonymous_bytes_per_vocabulary_entry, prior.anonymous_bytes_per_tensor, prior.anonymous_bytes_per_row]
-        if prior
-        else [0.0, 0.0, 0.0]
-    )
-    return [max(0.0, float(np.median(rest - amounts[:, 1:] @ np.array(known)))), *known]
+    if prior is None and len({o.file.model.vocabulary for o in observations}) <= 2:
+        return [max(0.0, float(np.median(rest))), 0.0, 0.0, 0.0]
+    known = np.zeros(amounts.shape[1])
+    if prior is not None:
+        known[1:] = (
+            prior.anonymous_bytes_per_vocabulary_entry, prior.anonymous_bytes_per_tensor, prior.anonymous_bytes_per_row
+        )  # fmt: skip
+    units = np.where(known > 0, known, 1 / amounts.max(axis=0))
+    pull = np.diag(MEMORY_NOISE_SD / MEMORY_PRIOR_SD * (known > 0))
+    rows = np.vstack([amounts * units / anonymous[:, None], pull])
+    prices = non_negative(rows, np.concatenate([rest / anonymous, pull.sum(axis=1)]), np.ones(len(rows)))
+    return [float(price) for price in prices * units]
 
 
 def repacked_types(observations: Sequence[MemoryObservation]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from calibration.dataset import Build, Dataset, MemoryObservation, Observation, PhaseName
 from calibration.errors import NothingToFit
-from calibration.fitters import SpeedFit, fit_memory, phase_of
+from calibration.fitters import GUESS_SD, SpeedFit, fit_memory, phase_of
 from calibration.gate import admitted
 from calibration.machines import Machines, machine_of
 from calibration.reading import read_dataset
@@ -99,8 +99,17 @@ class Builds:
         left_out = [*self._unreadable, *data.left_out, *impossible, *_others(self.parts, build)]
         if not kept:
             raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
-        known = self._machines.known(build)
+        known = replace(self._machines.known(build), errors=_price_errors(self._prior))
         return _fitted(build, replace(data, left_out=tuple(left_out)), kept, known, self._prior)
+
+
+def _price_errors(prior: Coefficients | None) -> dict[str, float]:
+    """How well the prior knows its own prices, relative: no worse than a guess, which is what one model says."""
+    return {
+        name: min(GUESS_SD, GUESS_SD if entry.standard_error is None else entry.standard_error / entry.seconds_per_unit)
+        for name, entry in (prior.speed if prior else {}).items()
+        if entry.seconds_per_unit > 0
+    }
 
 
 def _fitted(build: Build, data: Dataset, kept: list[Observation], known: Known, prior: Coefficients | None) -> Fitted:

@@ -29,15 +29,20 @@ CUT = 0.3
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known before the records: prices up to a factor a phase; how much each differs between machines, as
-    multiples of the strength (`spread`; 1 where it is not named); how many other machines say so."""
+    multiples of the strength (`spread`; 1 where it is not named); how many other machines say so; and how well the
+    prices themselves are known, relative (`errors`; exact where it is not named)."""
 
     prices: Mapping[str, float] | None
     spread: Mapping[str, float] = field(default_factory=dict)
     machines: int = 0
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def sds(self, relative_sd: float) -> dict[str, float]:
-        """The standard deviation of each price at a strength."""
-        return {name: relative_sd * self.spread.get(name, 1.0) for name in self.prices or {}}
+        """The standard deviation of each price at a strength: of machines among each other, and of what is known."""
+        return {
+            name: math.hypot(relative_sd * self.spread.get(name, 1.0), self.errors.get(name, 0.0))
+            for name in self.prices or {}
+        }
 
 
 @dataclass(frozen=True, slots=True)

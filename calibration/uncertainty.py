@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from statistics import mean
 
-import numpy as np
-
 from calibration.observations import MemoryObservation, Observation
+from calibration.told import not_told_apart_by_phase
 from estimator.evidence import Evidence, FittedCell, FittedProcess, RunToRun
 
 # Taken for granted of a machine that nobody has measured twice: repeats of a quiet cell were seen to differ by 0.4 to
@@ -18,8 +17,6 @@ from estimator.evidence import Evidence, FittedCell, FittedProcess, RunToRun
 PRIOR_SD, PRIOR_RUNS = 0.015, 6
 # Of coefficients that say nothing of their runs.
 UNKNOWN_RUNS = RunToRun(PRIOR_SD, PRIOR_SD, 0, PRIOR_SD, PRIOR_RUNS)
-# Relative singular value under which amounts are the same, and the share of a term in them that is worth its name.
-_SAME, _PART = 1e-6, 0.01
 _LIBRARIES = ("llm-yardstick", "numpy", "scikit-learn", "scipy")
 
 
@@ -96,22 +93,6 @@ def another_run_sd(runs: RunToRun) -> float:
     return math.sqrt(runs.relative_sd**2 * (1 + share) + runs.cell_sd**2 * (1 - share))
 
 
-def not_told_apart(observations: Sequence[Observation]) -> tuple[str, ...]:
-    """Terms whose amounts are constant, or a combination of others', in all observations of one phase.
-
-    They take part in the null space of the matrix of amounts, each column scaled to length 1, all divided by the times.
-    """
-    names = sorted({name for o in observations for name in o.terms})
-    if not names:
-        return ()
-    amounts = np.array([[o.terms.get(name, 0.0) / o.seconds for name in names] for o in observations])
-    lengths = np.linalg.norm(amounts, axis=0)
-    _, sizes, directions = np.linalg.svd(amounts / np.where(lengths > 0, lengths, 1), full_matrices=True)
-    rank = int((sizes > _SAME * sizes[0]).sum())
-    taking_part = np.linalg.norm(directions[rank:], axis=0)
-    return tuple(name for name, part in zip(names, taking_part, strict=True) if part > _PART)
-
-
 def evidence(
     kept: Sequence[Observation],
     memory: Sequence[MemoryObservation],
@@ -125,9 +106,7 @@ def evidence(
         error_method=method,
         memory_errors=dict(memory_errors),
         run_to_run=run_to_run(kept),
-        not_told_apart={
-            phase: not_told_apart([o for o in kept if o.phase == phase]) for phase in ("decode", "prefill")
-        },
+        not_told_apart=not_told_apart_by_phase(kept),
         cells={o.label: cell_of(o) for o in sorted(kept, key=lambda o: o.label)},
         processes={m.label: FittedProcess(m.anonymous_bytes, m.file_bytes) for m in memory},
     )

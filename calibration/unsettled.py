@@ -14,7 +14,7 @@ from calibration.fitters import SpeedFit
 from calibration.fitting import Fitted, speed_of
 from calibration.observations import Observation
 from calibration.planning import Planned, Wish, plan
-from calibration.uncertainty import not_told_apart
+from calibration.told import not_told_apart
 from estimator.coefficients import Coefficients
 
 BUDGET_S = 300.0

@@ -9,6 +9,7 @@ from statistics import median
 
 from calibration.dataset import MemoryObservation, Observation, PhaseName
 from calibration.fitters import SpeedFit, fit_memory, fit_speed, memory_of
+from calibration.told import not_told_apart_by_phase
 from estimator.coefficients import HeldOut, MemoryCoefficients
 from estimator.specs import ModelFile
 
@@ -16,6 +17,8 @@ LEVEL = 0.9
 # Standard deviations on either side that hold 90 % of a normal distribution.
 NORMAL_90 = 1.645
 Fit = Callable[[Sequence[Observation]], SpeedFit]
+# A prediction leans on terms that make up more than this share of it.
+LEANS = 0.1
 # Groups of this name are cells of one model: their errors say nothing about other models.
 CELL_GROUP = "cell: "
 
@@ -54,15 +57,35 @@ def speed_residuals(
     prior: Mapping[str, float] | None,
     without: Mapping[str, SpeedFit] | None = None,
 ) -> dict[PhaseName, list[Residual]]:
-    """Each group as predicted by the fit without it: by `without`, else by fits of the default strength."""
+    """Each group as predicted by the fit without it: by `without`, else by fits of the default strength.
+
+    Without those that the fit could only guess: over a tenth of their time is of weight types that no prior knows and
+    that the rest cannot tell from others.
+    """
     group_of = _grouping(observations)
     found: dict[PhaseName, list[Residual]] = {"prefill": [], "decode": []}
     known = fits_without(observations, lambda rest: fit_speed(rest, prior)) if without is None else without
     for group, fit in known.items():
+        untold = _guesses(fit, [o for o in observations if group_of(o) != group])
         for o in observations:
-            if group_of(o) == group and (predicted := fit.seconds(o.terms)) is not None:
+            if group_of(o) != group or _share(fit, untold, o) > LEANS:
+                continue
+            if (predicted := fit.seconds(o.terms)) is not None:
                 found[o.phase].append(Residual(group, o.label, predicted, o.seconds))
     return found
+
+
+def _guesses(fit: SpeedFit, rest: Sequence[Observation]) -> frozenset[str]:
+    """The terms whose price in `fit`, made of `rest`, is a guess."""
+    if not fit.guessed:
+        return frozenset()
+    return fit.guessed.intersection(name for names in not_told_apart_by_phase(rest).values() for name in names)
+
+
+def _share(fit: SpeedFit, names: frozenset[str], o: Observation) -> float:
+    """Of the predicted time, what terms of these names make up."""
+    part = sum(fit.seconds_per_unit[name] * o.terms.get(name, 0.0) for name in names)
+    return part / (fit.seconds(o.terms) or 1.0) if part else 0.0
 
 
 def _grouping(observations: Sequence[Observation]) -> Callable[[Observation], str]:
