@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calibration.candidates import QUANTS, BuildSeconds, fresh_build_s
+from calibration.candidates import LEAST_WEIGHTS_BYTES, QUANTS, BuildSeconds, fresh_build_s
 from calibration.dataset import Dataset
 from calibration.errors import CalibrationError
 from calibration.fitting import reference
@@ -19,8 +19,12 @@ from estimator.catalog import find_mixture, find_model
 from estimator.coefficients import Coefficients
 from estimator.machine import identity, size_bytes, this_machine
 from estimator.specs import ModelFile
+from estimator.tensors import model_file
 from harness.plan import seconds
 from harness.weights.store import Store
+
+# How many times as fast, or as slow, as the prior's another machine may be.
+MOST_TIMES = 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,10 @@ class Question:
         budget_s = seconds(self.budget)
         if budget_s <= 0:
             raise CalibrationError(f"--budget {self.budget} is no time: give 90s, 5m or 1h")
-        if self.speed is not None and not (0 < self.speed < math.inf and self.memory and self.prior):
+        if self.speed is not None and not (1 / MOST_TIMES <= self.speed <= MOST_TIMES and self.memory and self.prior):
             raise CalibrationError(
-                "--speed is above 0 and of another machine: say its --memory too, and leave --no-prior out"
+                f"--speed is above 0 (1 / {MOST_TIMES:g} to {MOST_TIMES:g}) and of another machine: say its --memory "
+                "too, and leave --no-prior out"
             )
         free = this_machine().memory_free_bytes or 0
         room = Store().room_bytes() if self.speed is None else math.inf
@@ -59,7 +64,7 @@ class Question:
             _names(self.quant) or QUANTS,
             self.repeats,
             least_models=self.models,
-            include=tuple(_file(entry) for entry in _names(self.include)),
+            include=tuple(dict.fromkeys(map(_file, _names(self.include)))),
             disk_bytes=room if self.disk is None else min(room, size_bytes(self.disk)),
         )
 
@@ -122,7 +127,7 @@ def _build_s(fresh: bool) -> BuildSeconds:
     store = Store()
 
     def seconds_of(file: ModelFile) -> float:
-        if not fresh and store.path(file.model, file.quant).exists():
+        if not fresh and store.has(file.model, file.quant):
             return 0.0
         return math.inf if store.missing_bytes(file.model, file.quant) else fresh_build_s(file)
 
@@ -130,11 +135,17 @@ def _build_s(fresh: bool) -> BuildSeconds:
 
 
 def _file(text: str) -> tuple[str, str]:
-    """Model and weight type of "mistral:7b q4_k_m". Raises CalibrationError, UnknownName."""
+    """Model and weight type of "mistral:7b q4_k_m". Raises CalibrationError for what is never measured, UnknownName."""
     name, _, quant = text.partition(" ")
     if not quant.strip():
         raise CalibrationError(f"--include {text!r} has no weight type: write it like 'mistral:7b q4_k_m'")
-    return find_model(name).name, find_mixture(quant.strip())
+    model, mixture = find_model(name), find_mixture(quant.strip())
+    if model_file(model, mixture).weight_bytes < LEAST_WEIGHTS_BYTES:
+        raise CalibrationError(
+            f"--include {text!r}: weights under {LEAST_WEIGHTS_BYTES >> 20} MiB are not measured, as a processor's "
+            "cache may hold much of them"
+        )
+    return model.name, mixture
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -196,7 +196,7 @@ def choice_among(
     files = list({id(cell.file): cell.file for cell in cells}.values())
     believed = belief(observations, prices, names, list(dict.fromkeys(file.model.name for file in files)))
     openings = [_Opening(file, opening_cost_s(believed, file, *files_known), files_known[0](file)) for file in files]
-    able = [entry for entry in openings if entry.seconds < math.inf and entry.new_bytes <= wish.disk_bytes]
+    able = [entry for entry in openings if entry.seconds < math.inf and entry.new_bytes <= max(0.0, wish.disk_bytes)]
     if not able:
         raise NoRoom("there is no disk to build any model file: free some, or set YARDSTICK_CACHE to another folder")
     within = [entry for entry in able if entry.seconds < wish.budget_s] or [min(able, key=lambda entry: entry.seconds)]
@@ -234,7 +234,7 @@ def _problem(
         asked=np.mean([_moment(believed, asked, phase) for phase in range(len(PHASES))], axis=0),
         budget_s=wish.budget_s,
         size_bytes=np.array([float(opening.new_bytes) for opening in openings]),
-        disk_bytes=wish.disk_bytes,
+        disk_bytes=max(0.0, wish.disk_bytes),
     )
 
 

@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 from estimator.errors import UnreadableFile
 from estimator.evidence import Evidence
-from estimator.json_files import read_json, write_whole
+from estimator.json_files import is_there, read_json, write_whole
 from estimator.plain import from_plain, to_plain
 from estimator.specs import ModelFile, Workload
 from estimator.theory.buffers import micro_batch_rows
@@ -236,7 +236,7 @@ def find_coefficients(given: Path | None, default: Path = DEFAULT_PATH) -> Coeff
 
     Raises UnreadableFile: a file that is named, or stands in its place, must be readable.
     """
-    if given is None and not default.exists():
+    if given is None and not is_there(default, "the coefficients"):
         return None
     return read_coefficients(given or default)
 

@@ -56,21 +56,20 @@ def catalogued_hardware(
     """`devices` of `part`, with memory (of each) and rates as stated, else as the catalogue has them."""
     memory = memory_bytes or part.memory_bytes or min(part.memory_options_bytes, default=None)
     rate, rate_name = part.compute
-    stated = [name for name, value in (("bandwidth", bandwidth_bytes_per_s), ("compute", compute_flop_per_s)) if value]
-    source = f"catalogue: {part.source}" + (f"; {' and '.join(stated)} stated" if stated else "")
     return Hardware(
         name=part.name if devices == 1 else f"{devices} x {part.name}",
         memory_total_bytes=None if memory is None else memory * devices,
         memory_free_bytes=None if memory is None else max(0, usable_bytes(part, memory)) * devices,
         bandwidth_bytes_per_s=bandwidth_bytes_per_s or part.bandwidth_bytes_per_s,
         compute_flop_per_s=compute_flop_per_s or rate,
-        source=source,
+        source=f"catalogue: {part.source}{_stated(bandwidth_bytes_per_s, compute_flop_per_s)}",
         kind=part.kind,
         devices=devices,
         catalogued=True,
         assumptions=(
             *_memory_assumptions(part, memory, memory_bytes is not None),
-            *_rate_assumptions(part, devices, rate_name, compute_flop_per_s),
+            *_rate_assumptions(part, rate_name, compute_flop_per_s),
+            *_split_assumptions(devices),
         ),
     )
 
@@ -90,25 +89,35 @@ def gpus_hardware(
             f"GPUs {first.number} and {other.number} differ ({first.name}, {other.name}): name those that are alike, "
             f"such as --gpus {first.number}"
         )
-    if any(gpu.divided for gpu in gpus):
-        raise EstimatorError(f"GPU {first.number} is divided (MIG): what its instances have free is not asked")
+    divided = next((gpu for gpu in gpus if gpu.divided), None)
+    if divided is not None:
+        raise EstimatorError(f"GPU {divided.number} is divided (MIG): what its instances have free is not asked")
     part = part_of_gpu(first.name, first.total_bytes)
     rate, rate_name = (None, "") if part is None else part.compute
+    source = "unknown" if part is None else f"catalogue, {part.source}"
     hardware = Hardware(
         name=first.name if count == 1 else f"{count} x {first.name}",
         memory_total_bytes=first.total_bytes * count,
         memory_free_bytes=max(0, min(gpu.free_bytes for gpu in gpus) - _DRIVER_BYTES) * count,
         bandwidth_bytes_per_s=bandwidth_bytes_per_s or (None if part is None else part.bandwidth_bytes_per_s),
         compute_flop_per_s=compute_flop_per_s or rate,
-        source="memory: the driver; rates: " + ("unknown" if part is None else f"catalogue, {part.source}"),
+        source=f"memory: the driver; rates: {source}{_stated(bandwidth_bytes_per_s, compute_flop_per_s)}",
         kind="gpu",
         devices=count,
         assumptions=(
             _free_now(gpus),
-            *(() if part is None else _rate_assumptions(part, count, rate_name, compute_flop_per_s)),
+            *(() if part is None else _rate_assumptions(part, rate_name, compute_flop_per_s)),
+            *_split_assumptions(count),
         ),
     )
     return hardware, part
+
+
+def _stated(bandwidth_bytes_per_s: float | None, compute_flop_per_s: float | None) -> str:
+    """Words on the rates that the asker states, "" where there are none."""
+    rates = (("bandwidth", bandwidth_bytes_per_s), ("compute", compute_flop_per_s))
+    stated = [name for name, value in rates if value]
+    return f"; {' and '.join(stated)} stated" if stated else ""
 
 
 def _free_now(gpus: Sequence[Gpu]) -> str:
@@ -136,16 +145,17 @@ def _memory_assumptions(part: Part, memory: int | None, stated: bool) -> list[st
     return found
 
 
-def _rate_assumptions(part: Part, devices: int, rate_name: str, stated: float | None) -> list[str]:
-    found = []
-    if part.compute[0] is not None and stated is None:
-        more = (
-            "" if part.int8_matrix_operations_per_s is None else "; engines that multiply quants in int8 may exceed it"
-        )
-        found.append(f"prefill by the {rate_name}{more}")
-    if devices > 1:
-        found.append(
-            f"layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
-            "the other, at the speed of one"
-        )
-    return found
+def _rate_assumptions(part: Part, rate_name: str, stated: float | None) -> list[str]:
+    if part.compute[0] is None or stated is not None:
+        return []
+    more = "" if part.int8_matrix_operations_per_s is None else "; engines that multiply quants in int8 may exceed it"
+    return [f"prefill by the {rate_name}{more}"]
+
+
+def _split_assumptions(devices: int) -> list[str]:
+    if devices == 1:
+        return []
+    return [
+        f"layers split over {devices} GPUs: their memory adds up, but a token passes them one after "
+        "the other, at the speed of one"
+    ]

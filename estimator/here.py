@@ -9,6 +9,7 @@ from estimator.errors import UnknownName
 from estimator.gpus import Gpu, gpus_here
 from estimator.hardware import part_of_gpu
 from estimator.machine import this_machine
+from estimator.probed import find_probed
 from estimator.render import size, wrapped
 from estimator.specs import Hardware
 
@@ -28,7 +29,7 @@ class Here:
 
 def what_is_here() -> Here:
     """This machine and its GPUs with what is free on them now."""
-    machine = this_machine(coefficients=find_coefficients(None))
+    machine = this_machine(coefficients=find_coefficients(None), probed=find_probed())
     try:
         gpus = gpus_here()
     except UnknownName as why:

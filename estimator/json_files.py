@@ -23,6 +23,17 @@ def read_json(path: Path, what: str, again: str) -> Any:
         raise UnreadableFile(f"{path} is not JSON ({error}): {again}") from error
 
 
+def is_there(path: Path, what: str) -> bool:
+    """Whether there is a file in `path`. Raises UnreadableFile, which calls it `what`, where nobody may look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UnreadableFile(f"cannot look for {what} {path}: {error.strerror or error}") from error
+    return True
+
+
 def _refused(constant: str) -> float:
     raise ValueError(f"{constant} is no number")
 

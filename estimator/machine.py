@@ -11,7 +11,7 @@ import re
 from estimator.coefficients import Coefficients
 from estimator.container import container_free_bytes
 from estimator.errors import EstimatorError
-from estimator.probed import Probed
+from estimator.probed import MOST_PER_S, Probed
 from estimator.processor import cpu_name
 from estimator.specs import Hardware
 
@@ -27,8 +27,8 @@ _PREFIXES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-# A million times the fastest part of the catalogue.
-_MOST_PER_S = 1e22
+_BY_DOCTOR = "measured by `harness doctor`"
+_BY_PRODUCT = "prefill by the rate of an F32 matrix product; engines that multiply quants in int8 may exceed it"
 
 
 def this_machine(
@@ -45,13 +45,14 @@ def this_machine(
         words = "probed when the coefficients were measured"
         known.append((words, at_fit.bandwidth_bytes_per_s, at_fit.compute_flop_per_s))
     if probed is not None and probed.is_of(cpu, cores):
-        words = f"measured by `harness doctor`, {probed.probed_at}"
+        words = f"{_BY_DOCTOR}, {probed.probed_at}"
         known.append((words, probed.read_bytes_per_s, probed.matmul_flop_per_s))
     bandwidth = next(((rate, words) for words, rate, _ in known if rate), (None, ""))
     compute = next(((rate, words) for words, _, rate in known if rate), (None, ""))
     sources = dict.fromkeys(words for _, words in (bandwidth, compute) if words)
     source = "; ".join(sources) or "unknown"
-    return Hardware(cpu, memory_bytes, free_bytes(), bandwidth[0], compute[0], source)
+    assumed = (_BY_PRODUCT,) if compute[1].startswith(_BY_DOCTOR) else ()
+    return Hardware(cpu, memory_bytes, free_bytes(), bandwidth[0], compute[0], source, assumptions=assumed)
 
 
 def free_bytes() -> int:
@@ -90,6 +91,6 @@ def rate_per_s(text: str, unit: str) -> float:
         value = float(found.group(1)) * _PREFIXES[found.group(2) or ""] if found else 0.0
     except (ValueError, KeyError):
         value = 0.0
-    if not 1 <= value <= _MOST_PER_S:
+    if not 1 <= value <= MOST_PER_S:
         raise EstimatorError(f"cannot read the rate {text!r}: write it like 25G{unit}")
     return value

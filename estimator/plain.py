@@ -85,7 +85,10 @@ def _tuple(arguments: tuple[Any, ...], plain: Any, where: str) -> tuple[Any, ...
 
 def _checked(kind: Any, plain: Any, where: str) -> Any:
     if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
-        return float(plain)
+        try:
+            return float(plain)
+        except OverflowError:
+            raise UnreadableFile(f"{where} is too large for a number: write it anew") from None
     if not isinstance(plain, kind) or (isinstance(plain, bool) and kind is not bool):
         raise UnreadableFile(f"{where} must be {kind.__name__}, not {_named(plain)}: write it anew")
     return plain

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from estimator.errors import UnreadableFile
-from estimator.json_files import read_json, write_whole
+from estimator.json_files import is_there, read_json, write_whole
 from estimator.plain import from_plain, to_plain
 
 DEFAULT_PATH = Path("results/machine.json")
-_AGAIN = "measure anew with `python -m harness doctor`"
+_WHAT = "the machine's rates"
+# Nothing is written over what cannot be read: it may be a newer version's.
+_AGAIN = "remove it and measure anew with `python -m harness doctor`"
+# A million times the fastest part of the catalogue.
+MOST_PER_S = 1e22
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,11 @@ def find_probed(path: Path = DEFAULT_PATH) -> Probed | None:
 
     Raises UnreadableFile: a file in that place must be readable.
     """
-    if not path.exists():
+    if not is_there(path, _WHAT):
         return None
-    found = from_plain(Probed, read_json(path, "the machine's rates", _AGAIN), str(path))
+    found = from_plain(Probed, read_json(path, _WHAT, _AGAIN), str(path))
     for rate in (found.read_bytes_per_s, found.matmul_flop_per_s):
-        if rate is not None and not 0 < rate < inf:
+        if rate is not None and not 1 <= rate <= MOST_PER_S:
             raise UnreadableFile(f"{path}: {rate:g} is no rate a second; {_AGAIN}")
     return found
 

@@ -98,7 +98,7 @@ def _gpus_here(
     host_rate = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
     hardware = replace(
         hardware,
-        host=_host(options, None) if options.host_memory else Host(free_bytes(), host_rate, "free here now"),
+        host=Host(free_bytes(), host_rate, "free here now") if options.host_memory is None else _host(options, None),
         link_bandwidth_bytes_per_s=None if options.link is None else rate_per_s(options.link, "B/s"),
         disk_bytes_per_s=disk,
     )
@@ -111,13 +111,13 @@ def _gpus_here(
 
 
 def _numbers(text: str) -> list[int] | None:
-    """ "0,1" -> [0, 1]; all: None. Raises EstimatorError."""
+    """ "0,1" -> [0, 1], each once, however it is written; all: None. Raises EstimatorError."""
     if text.strip().lower() == "all":
         return None
-    words = list(dict.fromkeys(word.strip() for word in text.split(",")))
+    words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) < 5 for word in words):
         raise EstimatorError(f"--gpus {text!r}: write all, or the driver's numbers, such as 0,1")
-    return [int(word) for word in words]
+    return list(dict.fromkeys(map(int, words)))
 
 
 def _published(

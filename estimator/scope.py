@@ -58,7 +58,7 @@ def _basis_warnings(
     if formulas == "textbook":
         yield "textbook formulas: uncalibrated, and known to be wrong (KV cache with all heads, times added up)"
     elif referenced:
-        yield "from the catalogue: no run of this program was on it, and its memory is theory"
+        yield "not calibrated on it: its speed is by the reference, its memory is theory"
     elif hardware.catalogued:
         yield (
             "theory only, the fastest that the hardware allows: it comes from the catalogue, nothing was measured on "
@@ -70,7 +70,9 @@ def _basis_warnings(
         yield f"calibrated on another machine ({coefficients.machine.cpu}); this one is {hardware.name}"
     yield from assumptions(work, hardware)
     if hardware.bandwidth_bytes_per_s is None or hardware.compute_flop_per_s is None:
-        measure = "" if hardware.catalogued else "measure them with `python -m harness doctor`, or "
+        # What doctor measures is this machine's processor.
+        here = hardware.kind == "cpu" and not hardware.catalogued
+        measure = "measure them with `python -m harness doctor`, or " if here else ""
         yield f"theory times need the machine's rates: {measure}state them with --bandwidth 25GB/s --compute 200GFLOP/s"
 
 

@@ -106,7 +106,8 @@ def run(
         raise HarnessError(
             "--resume goes on as the run began: only --budget, --repeats or --max-cost may be given with it"
         )
-    named = plan or model or quant or backend or any(shaped) or rate or resume or door.base_urls
+    # Also by a word that is empty: nothing is not "whatever is planned".
+    named = door.base_urls or any(word is not None for word in (plan, model, quant, backend, *shaped, rate, resume))
     wish = running.Wish(resume, more=bool(budget or repeats), accepted=yes, planned=not named)
     folder = asyncio.run(_interruptible(running.run(checked(wanted), door, results, ERR, wish)))
     _print_run(folder, as_json)

@@ -67,7 +67,7 @@ async def examine(kept_at: Path = DEFAULT_PATH) -> dict[str, Any]:
         "ollama": await ollama_line(),
         "openai": openai_line(os.environ),
         "llama-server_on_path": shutil.which("llama-server") or "none",
-        "model_files": f"{len(store.files())} in {store.folder}",
+        "model_files": _files_line(store),
         "a_run_would_measure": await _would_measure(plan, measured, free, store),
         "with": f"{options.threads} threads",
         "host": asdict(host),
@@ -98,12 +98,19 @@ def kept_line(host: Host, measured: Probes, threads: int, path: Path) -> str:
     return f"{rates} (the best seen) in {path}, for `python -m estimator predict`"
 
 
+def _files_line(store: Store) -> str:
+    try:
+        return f"{len(store.files())} in {store.folder}"
+    except HarnessError as error:
+        return f"unknown: {error}"
+
+
 async def _would_measure(plan: Plan, measured: Probes, free_bytes: int, store: Store) -> str:
     """What a run without options measures, and why."""
-    found, why = first_plan(measured, free_bytes, store)
-    if found is not None:
-        return why
     try:
+        found, why = first_plan(measured, free_bytes, store)
+        if found is not None:
+            return why
         model, smaller = await default_model(plan, store, free_bytes)
     except HarnessError as error:
         return f"nothing: {error}"

@@ -22,7 +22,7 @@ class NotEnoughRoom(HarnessError):
 
 
 class NotBuilt(HarnessError):
-    """A model file that could not be written, for another reason than its size."""
+    """A model file that could not be looked for or written, for another reason than its size."""
 
 
 class EngineFailure(HarnessError):

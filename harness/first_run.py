@@ -1,7 +1,7 @@
 """What a run without options measures: the stored plan for machines of this speed and memory. Pure but for reading it.
 
 The plans are files that `harness run --plan` takes, made by `calibration plan` (`make plans`) for classes of machines:
-2x-12GiB.toml is for one twice as fast as the reference with 12 GiB of memory to spare.
+2x-10GiB.toml is for one twice as fast as the reference with 10 GiB of memory to spare.
 """
 
 from __future__ import annotations

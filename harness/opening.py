@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -119,10 +120,14 @@ def needs_file(lane: Lane, door: Door) -> bool:
     return lane.backend == "llamacpp" and "llamacpp" not in door.base_urls
 
 
-def new_bytes(lane: Lane, door: Door, store: Store) -> int:
-    """What building the lane's model file takes of the disk; 0 where it needs none or is there."""
-    model = lane.target.model
-    return store.new_bytes(model, lane.target.quant) if model is not None and needs_file(lane, door) else 0
+def files_to_build(listed: Iterable[Lane], door: Door, store: Store) -> dict[tuple[str, str], int]:
+    """Bytes of disk that building takes, by model and weight type; what two back ends measure is built once."""
+    found: dict[tuple[str, str], int] = {}
+    for lane in listed:
+        model, quant = lane.target.model, lane.target.quant
+        if model is not None and needs_file(lane, door) and (size := store.new_bytes(model, quant)):
+            found[model.name, quant] = size
+    return found
 
 
 def runs_embedded(lane: Lane, door: Door) -> bool:

@@ -229,6 +229,7 @@ _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 def seconds(text: str) -> float:
     """Seconds of "90", "90s", "3m" or "1.5h". Raises HarnessError."""
     found = _DURATION.fullmatch(text.strip().lower())
-    if not found:
-        raise HarnessError(f"{text!r} is no duration: write 90s, 3m or 1h")
-    return float(found.group(1)) * _UNIT_S[found.group(2)]
+    value = float(found.group(1)) * _UNIT_S[found.group(2)] if found else inf
+    if value == inf:
+        raise HarnessError(f"{text[:40]!r} is no duration: write 90s, 3m or 1h")
+    return value

@@ -23,7 +23,7 @@ from harness.first_run import first_plan
 from harness.host import memory_free_bytes, probes, this_host
 from harness.journal import JOURNAL, Journal, Scribe, find_journals, new_folder, read_record
 from harness.money import prices, spent_before_usd
-from harness.opening import BACKENDS, Lane, lanes, names_for, new_bytes, plan_of, runs_embedded
+from harness.opening import BACKENDS, Lane, files_to_build, lanes, names_for, plan_of, runs_embedded
 from harness.overhead import overhead
 from harness.plan import API_SHAPES, Plan, plan_from
 from harness.progress import ProgressBar
@@ -111,8 +111,8 @@ async def run(plan: Plan, door: Door, results: Path, console: Console, wish: Wis
 async def _require_room(groups: Sequence[tuple[Lane, ...]], plan: Plan, door: Door, bar: ProgressBar) -> None:
     """Raises NotEnoughRoom before anything is started; of parts each by itself is looked at when it is opened."""
     listed, store = [lane for group in groups for lane in group], Store()
-    new = {lane.key: new_bytes(lane, door, store) for lane in listed}
-    wanted, building = sum(new.values()), sum(1 for size in new.values() if size)
+    new = files_to_build(listed, door, store)
+    wanted, building = sum(new.values()), len(new)
     if lacking := store.lacking_bytes(wanted) if building > 1 else 0:
         raise NotEnoughRoom(
             f"{building} model files to build take {wanted / 1e9:.1f} GB in {store.folder}, {lacking / 1e9:.1f} GB "

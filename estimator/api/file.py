@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Literal
 
 from estimator.errors import UnreadableFile
-from estimator.json_files import read_json, write_whole
+from estimator.json_files import is_there, read_json, write_whole
 from estimator.plain import from_plain, to_plain
 
 FORMAT = 1
@@ -189,7 +189,7 @@ def known_entries(given: Path | None, default: Path = DEFAULT_PATH) -> tuple[Api
 
     Raises UnreadableFile: a file that is named, or stands in its place, must be readable.
     """
-    local = read_api(given or default).entries if given is not None or default.exists() else ()
+    local = read_api(given or default).entries if given is not None or is_there(default, "the fits of APIs") else ()
     return local + read_api(PUBLISHED_PATH).entries
 
 

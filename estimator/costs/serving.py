@@ -145,7 +145,9 @@ def _obstacle(answer: Answer, limits: Limits, accepted: tuple[Fits, ...]) -> Uns
         return Unserved("fit unknown" if fit.fits == "unknown" else "does not fit", fit.reason)
     ttft, step = answer.speed["ttft_s"], answer.speed["time_per_token_s"]
     if answer.speed["end_to_end_s"].value is None:
-        how = "state --bandwidth and --compute, or for this machine run `python -m harness doctor`"
+        how = "measure them with `python -m harness doctor`, or state --bandwidth and --compute"
+        if answer.hardware.catalogued:
+            how = f"the catalogue does not have all of {answer.hardware.name}"
         return Unserved("speed unknown", f"the machine's rates are unknown: {how}")
     for word, time, limit in (("TTFT", ttft, limits.ttft_s), ("TPOT", step, limits.tpot_s)):
         if limit is not None and time.value is not None and time.value > limit:

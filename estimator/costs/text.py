@@ -19,7 +19,7 @@ WIDTH = 80
 _NAME = 30
 _SHOWN = 10
 _LEGEND = "1M tokens: prompt and answer together. A month has 730 h. Busy: share of the machines' time."
-_BOUND = "≥: at least, by theory, the fastest that the hardware allows with up to 64 requests at once."
+_BOUND = "≥: at least, by theory, the fastest that the hardware allows with as many requests at once as were tried."
 _MEETS = (
     "by the interval (yes) or the value (likely) of the reference, one request at a time on each copy; in theory, "
     "the fastest that the hardware allows; as stated"
@@ -93,7 +93,7 @@ def _row(offer: Offer, load: Load, last: str = "") -> Iterator[str]:
     low, high = (usd(end) for end in (offer.month_usd.low, offer.month_usd.high))
     if low != high:
         yield f"      {low} .. {high} a month (90 % interval of the speed)"
-    if offer.alone is not None:
+    if offer.alone is not None and offer.alone.request_usd.value is not None:
         yield from _wrapped("", _alone(offer.alone, load))
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import psutil
 
 from estimator.specs import Model
 from estimator.tensors import model_tensors, tensor_bytes
-from harness.errors import HarnessError, NotBuilt, NotEnoughRoom
+from harness.errors import NotBuilt, NotEnoughRoom
 from harness.weights.build import BUILDER_VERSION, Progress, write_header, write_model
 
 # A field that a model leaves at its default is no part of a file's key, so that a new field orphans no file.
@@ -44,9 +45,14 @@ class Store:
         key = hashlib.sha256(contents.encode()).hexdigest()[:12]
         return self.folder / f"{model.name.replace(':', '-')}-{mixture}-{key}.gguf"
 
+    def has(self, model: Model, mixture: str) -> bool:
+        """Whether the file is there. Raises NotBuilt where nobody may look."""
+        return _is_there(self.path(model, mixture))
+
     def files(self) -> list[Path]:
-        """The finished files."""
-        return sorted(self.folder.glob("*.gguf")) if self.folder.is_dir() else []
+        """The finished files. Raises NotBuilt."""
+        there = _is_there(self.folder) and self.folder.is_dir()
+        return sorted(self.folder.glob("*.gguf")) if there else []
 
     def size_bytes(self, model: Model, mixture: str) -> int:
         """Bytes of the tensors; the file has a header of a few MB more."""
@@ -57,9 +63,8 @@ class Store:
         return self.lacking_bytes(self.new_bytes(model, mixture))
 
     def new_bytes(self, model: Model, mixture: str) -> int:
-        """Bytes of disk that building the file takes at most; 0 where it is there."""
-        there = self.path(model, mixture).exists()
-        return 0 if there else self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES
+        """Bytes of disk that building the file takes at most; 0 where it is there. Raises NotBuilt."""
+        return 0 if self.has(model, mixture) else self.size_bytes(model, mixture) + _HEADER_ALLOWANCE_BYTES
 
     def lacking_bytes(self, wanted_bytes: int) -> int:
         """Bytes of disk that are lacking for so many with a quarter of a GiB to spare; 0 where nothing is wanted."""
@@ -75,7 +80,7 @@ class Store:
         It is written under a temporary name and renamed, so that no other run meets half a file.
         """
         path = self.path(model, mixture, seed)
-        if path.exists():
+        if _is_there(path):
             return path
         if lacking := self.missing_bytes(model, mixture):
             raise NotEnoughRoom(
@@ -92,7 +97,7 @@ class Store:
                 raise NotEnoughRoom(f"the disk filled up while {path.name} was built; nothing was kept") from error
             raise NotBuilt(f"cannot build {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
         finally:
-            part.unlink(missing_ok=True)
+            _remove(part)
         return path
 
     def sparse(self, model: Model, mixture: str) -> Path:
@@ -102,8 +107,8 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_header(path, model, mixture)
         except OSError as error:
-            path.unlink(missing_ok=True)
-            raise HarnessError(f"cannot write in {self.folder}: {error.strerror}; set YARDSTICK_CACHE") from error
+            _remove(path)
+            raise NotBuilt(f"cannot write in {self.folder}: {error.strerror}; set YARDSTICK_CACHE") from error
         return path
 
     def remove(self, path: Path) -> int:
@@ -123,6 +128,22 @@ class Store:
 
 
 def _existing_parent(folder: Path) -> Path:
-    while not folder.exists():
+    while not _is_there(folder):
         folder = folder.parent
     return folder
+
+
+def _remove(part: Path) -> None:
+    """Removes what was begun, if anything was: where nobody may, why nothing was built says more."""
+    with suppress(OSError):
+        part.unlink()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise NotBuilt(f"cannot look for {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
+    return True

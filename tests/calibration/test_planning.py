@@ -169,6 +169,7 @@ def test_terms_that_a_fit_could_not_tell_apart_are_named_if_the_planned_cells_wo
     [
         (Question("0s"), "is no time"),
         (Question("5 fortnights"), "is no duration"),
+        (Question("9" * 400), "is no duration"),
         (Question(memory="much"), "cannot read the size"),
         (Question(model="smollm2:135m"), "may lie in a cache"),
         (Question(model="tinylama"), "did you mean"),

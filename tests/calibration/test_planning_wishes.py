@@ -76,8 +76,14 @@ def test_all_model_files_together_keep_to_the_disk() -> None:
 def test_a_file_that_is_there_takes_no_disk() -> None:
     wish = replace(SMALL, disk_bytes=0.0)
     assert plan([], prior(), wish, lambda _: 0.0).parts
+    assert plan([], prior(), replace(wish, disk_bytes=-1.0), lambda _: 0.0).parts, "less is free than is left free"
     with pytest.raises(CalibrationError, match="no disk"):
         plan([], prior(), wish)
+
+
+def test_what_is_included_twice_is_included_once() -> None:
+    (entry,) = Question(include="mistral:7b q4_k_m, mistral Q4_K_M").wish().include
+    assert entry == ("mistral:7b", "Q4_K_M")
 
 
 def test_a_machine_twice_as_fast_sends_the_same_requests_in_half_of_the_time_and_loads_no_faster() -> None:
@@ -119,10 +125,13 @@ def test_a_model_or_weight_type_that_is_named_twice_is_planned_once(tmp_path: Pa
     [
         (Question(speed=0.0, memory="8GiB"), [], "--speed is above 0"),
         (Question(speed=math.nan, memory="8GiB"), [], "--speed is above 0"),
+        (Question(speed=1e-300, memory="8GiB"), [], "--speed is above 0"),
+        (Question(speed=1e300, memory="8GiB"), [], "--speed is above 0"),
         (Question(speed=2.0), [], "say its --memory too"),
         (Question(speed=2.0, memory="8GiB", prior=False), [], "leave --no-prior out"),
         (Question(speed=2.0, memory="8GiB"), [Path("results")], "another machine than RESULTS"),
         (Question(include="mistral:7b"), [], "has no weight type"),
+        (Question(include="smollm2:135m q4_0"), [], "under 256 MiB are not measured"),
     ],
 )
 def test_wishes_that_cannot_be_are_refused(question: Question, results: list[Path], said: str) -> None:

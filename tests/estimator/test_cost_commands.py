@@ -47,6 +47,24 @@ def test_a_load_that_one_stream_carries_has_the_speed_of_the_reference(capsys: p
     assert "one machine carries that load at 0.46 % of its throughput by theory" in text
 
 
+def test_a_machine_without_a_price_has_none_with_one_request_at_a_time_either(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed("cost --model llama3.1:8b --instance p5e.48xlarge --per-day 100000000", capsys)
+    assert re.search(r"one at a time: fits; [^;]+1 at once: [^;]+ a token \(reference\)", text)
+    assert "(reference): -" not in text
+
+
+def test_rates_that_the_catalogue_lacks_are_not_asked_for_by_options_that_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    catalogued = printed("cost --hardware EPYC7763 --hardware-usd 3000 --usd-per-kwh 0.3", capsys)
+    assert "the catalogue does not have all of AMD EPYC 7003" in catalogued
+    assert "--bandwidth" not in catalogued
+    assert "harness doctor`, or state --bandwidth and --compute" in printed("cost --usd-per-hour 1", capsys)
+
+
 def test_the_json_has_every_number_unrounded_with_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
     main(f"{COST} --per-day 100000 --json".split())
     answer = json.loads(capsys.readouterr().out)

@@ -103,6 +103,28 @@ def test_gpus_that_are_divided_are_refused() -> None:
         gpus_hardware([Gpu(0, "NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB, divided=True)])
 
 
+def test_the_gpu_that_is_divided_is_the_one_that_is_named() -> None:
+    whole, divided = (Gpu(number, "NVIDIA H100 80GB HBM3", 80 * GIB, 79 * GIB, number == 1) for number in (0, 1))
+    with pytest.raises(EstimatorError, match=r"GPU 1 is divided \(MIG\)"):
+        gpus_hardware([whole, divided])
+
+
+def test_a_gpu_that_is_written_twice_is_counted_once(machine: FakeNvml, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answered(*FIT, "0,00, 0", capsys=capsys) == answered(*FIT, "0", capsys=capsys)
+
+
+def test_of_gpus_that_the_catalogue_does_not_have_the_answer_says_what_it_stands_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with nvml(FakeNvml(FakeGpu(), FakeGpu())):
+        found = answered("predict", "--gpus", "all", "--bandwidth", "4.8TB/s", capsys=capsys)
+    warnings = " ".join(found["warnings"])  # type: ignore[arg-type]
+    assert found["hardware"]["source"] == "memory: the driver; rates: unknown; bandwidth stated"  # type: ignore[index]
+    assert "layers split over 2 GPUs" in warnings
+    assert "need the machine's rates: state them" in warnings
+    assert "harness doctor" not in warnings, "which measures the processor"
+
+
 def test_a_divided_gpu_is_known_as_such() -> None:
     with nvml(FakeNvml(FakeGpu(mig=True), FakeGpu(mig=False), FakeGpu())):
         assert [gpu.divided for gpu in gpus_here()] == [True, False, False]
@@ -125,6 +147,7 @@ def test_only_the_gpus_that_are_named_are_asked() -> None:
         (["--gpus", "0", "--instance", "g5.xlarge"], 2, "leave out --instance"),
         (["--gpus", "0", "--memory", "24GiB"], 2, "leave out --memory"),
         (["--gpus", "0", "--coefficients", "c.json"], 2, "leave out --coefficients"),
+        (["--gpus", "0", "--host-memory", ""], 2, "cannot read the size ''"),
     ],
 )
 def test_bad_input_gives_one_line(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from estimator.coefficients import find_coefficients
 from estimator.errors import UnreadableFile
 from estimator.machine import identity, this_machine
 from estimator.probed import Probed, find_probed, keep_probed
@@ -51,14 +53,42 @@ def test_rates_are_stated_before_fitted_before_probed() -> None:
     assert this_machine(coefficients=fitted, probed=HERE).bandwidth_bytes_per_s == 12e9
 
 
-@pytest.mark.parametrize("rate", [0, -1, 1e999])
-def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: float) -> None:
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        *((rate, "no rate a second; remove it and measure anew") for rate in ("0", "-1", "1e999", "1e-300", "1e300")),
+        ("9" * 400, "read_bytes_per_s is too large for a number"),
+        ("NaN", "is no number.*remove it and measure anew with `python -m harness doctor`"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: str, said: str) -> None:
     path = tmp_path / "machine.json"
     keep_probed(HERE, path)
-    text = path.read_text().replace("30000000000.0", "1e999" if rate > 1 else str(rate))
-    path.write_text(text)
-    with pytest.raises(UnreadableFile, match="no rate a second.*harness doctor"):
+    path.write_text(path.read_text().replace("30000000000.0", rate))
+    with pytest.raises(UnreadableFile, match=said):
         find_probed(path)
+
+
+@pytest.mark.parametrize("find", [find_probed, lambda path: find_coefficients(None, path)])
+def test_where_nobody_may_look_for_a_file_a_line_says_so(tmp_path: Path, find: Callable[[Path], object]) -> None:
+    with pytest.raises(UnreadableFile, match="cannot look for the .*: File name too long"):
+        find(tmp_path / ("x" * 300) / "file.json")
+    assert find(tmp_path / "none" / "file.json") is None
+
+
+def test_what_doctor_multiplied_is_no_bound_of_prefill_and_the_answer_says_so(tmp_path: Path) -> None:
+    (said,) = this_machine(probed=HERE).assumptions
+    assert "may exceed it" in said
+    assert this_machine(20e9, 2e11, probed=HERE).assumptions == ()
+    keep_probed(HERE, tmp_path / "results" / "machine.json")
+    assert said in " ".join(run(tmp_path, "predict").stdout.split())
+    assert said not in " ".join(run(tmp_path, "fit").stdout.split())
+
+
+def test_what_is_here_has_the_rates_that_doctor_measured(tmp_path: Path) -> None:
+    keep_probed(HERE, tmp_path / "results" / "machine.json")
+    told = json.loads(run(tmp_path, "hardware", "--here", "--json").stdout)
+    assert told["machine"]["bandwidth_bytes_per_s"] == 30e9
 
 
 def test_predict_uses_the_rates_of_the_working_directory(tmp_path: Path) -> None:

@@ -123,6 +123,22 @@ def test_an_unknown_weight_type_is_refused_with_the_known_ones(tmp_path: Path) -
     refused("run", "--quant", "q4_k_x", "--model", "mistral", cwd=tmp_path, status=3, said="known: F16")
 
 
+def test_a_model_without_a_name_is_not_whatever_is_planned(tmp_path: Path) -> None:
+    refused("run", "--model", "", cwd=tmp_path, status=3, said="unknown model ''")
+
+
+def test_a_cache_in_which_nobody_may_look_is_a_line_of_doctor_and_stops_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YARDSTICK_CACHE", str(tmp_path / ("x" * 300)))
+    refused("run", cwd=tmp_path, status=2, said="set YARDSTICK_CACHE to another folder")
+    done = harness("doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["model_files"].startswith("unknown: cannot look for ")
+    assert found["a_run_would_measure"].startswith("nothing: cannot look for ")
+
+
 def test_an_unknown_back_end_is_refused(tmp_path: Path) -> None:
     refused("run", "--backend", "vllm", cwd=tmp_path, status=2, said="choose from llamacpp, ollama")
 

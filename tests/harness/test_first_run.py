@@ -22,7 +22,7 @@ from estimator.specs import Workload
 from estimator.tensors import model_file
 from estimator.theory.bounds import bounded_need
 from estimator.theory.weights import X86_AVX2_REPACKED_TYPES
-from harness.errors import NotEnoughRoom
+from harness.errors import HarnessError, NotBuilt, NotEnoughRoom
 from harness.first_run import (
     PLANS,
     REFERENCE_MATMUL_FLOP_PER_S,
@@ -175,8 +175,9 @@ def test_each_of_five_models_of_a_stored_plan_can_be_predicted_from_the_others_a
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lack", [NotEnoughRoom, NotBuilt])
 def test_the_parts_of_a_stored_plan_are_measured_and_one_without_room_is_named_while_the_others_go_on(
-    tmp_path: Path,
+    tmp_path: Path, lack: type[HarnessError]
 ) -> None:
     entry = min(STORED, key=lambda entry: (entry.memory_bytes, entry.speed))
     plan = replace(entry.plan, backends=("simulated",), parts=entry.plan.parts[:3], repeats=1)
@@ -185,7 +186,7 @@ def test_the_parts_of_a_stored_plan_are_measured_and_one_without_room_is_named_w
 
     async def room(lane: Lane) -> None:
         if lane.part == plan.parts[1]:
-            raise NotEnoughRoom(f"{lane.target.name} needs more than there is")
+            raise lack(f"{lane.target.name} needs more than there is")
 
     async def measure() -> None:
         with Journal(tmp_path) as journal:

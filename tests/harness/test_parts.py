@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from estimator.catalog import find_model
 from harness.errors import HarnessError
-from harness.opening import lanes, plan_of
+from harness.opening import files_to_build, lanes, plan_of
 from harness.plan import Part, Plan, Shape, checked, read_plan
 from harness.target import Door
+from harness.weights.store import Store
 from tests.harness.making import counted, ran
 
 PARTS = (
@@ -73,6 +75,16 @@ def test_a_part_that_cannot_be_run_is_refused_in_a_line(tmp_path: Path, text: st
 def test_parts_are_for_engines_that_take_catalogue_models() -> None:
     with pytest.raises(HarnessError, match="not ollama"):
         lanes(checked(Plan(("ollama",), parts=PARTS)), Door())
+
+
+def test_a_file_that_two_back_ends_measure_is_built_once(tmp_path: Path) -> None:
+    plan = Plan(("llamacpp", "ollama"), models=("tinyllama", "llama3.2:1b"), quants=("Q8_0",))
+    door = Door(weights="synthetic")
+    listed = [lane for group in lanes(plan, door) for lane in group]
+    store = Store(tmp_path)
+    sizes = {(name, "Q8_0"): store.new_bytes(find_model(name), "Q8_0") for name in ("tinyllama:1.1b", "llama3.2:1b")}
+    assert len(listed) == 4
+    assert files_to_build(listed, door, store) == sizes
 
 
 @pytest.mark.slow

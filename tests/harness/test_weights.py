@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -12,7 +13,7 @@ from estimator.catalog import find_model
 from estimator.readers.gguf import read_model_file
 from estimator.specs import Model
 from estimator.tensors import MIXTURES, model_file, model_tensors, tensor_bytes
-from harness.errors import NotEnoughRoom
+from harness.errors import NotBuilt, NotEnoughRoom
 from harness.weights.blocks import random_blocks
 from harness.weights.build import write_header, write_model
 from harness.weights.store import Store
@@ -145,6 +146,26 @@ def test_a_disk_that_fills_up_while_building_is_named_and_nothing_is_kept(tmp_pa
     with pytest.raises(NotEnoughRoom, match="filled up"):
         Store(tmp_path).build(TINY, "Q4_0", progress=full)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_nobody_may_look_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path / ("x" * 300))
+    asks: list[Callable[[], object]] = [
+        store.files, lambda: store.new_bytes(TINY, "Q4_0"), lambda: store.build(TINY, "Q4_0"),
+    ]  # fmt: skip
+    for ask in asks:
+        with pytest.raises(NotBuilt, match="cannot look for .*: File name too long; set YARDSTICK_CACHE"):
+            ask()
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    store = Store(tmp_path / "file" / "models")
+    asks: list[Callable[[Model, str], Path]] = [store.build, store.sparse]
+    for ask in asks:
+        with pytest.raises(NotBuilt, match="set YARDSTICK_CACHE"):
+            ask(TINY, "Q4_0")
+    assert store.files() == []
 
 
 def test_parts_of_dead_builders_are_cleaned_and_those_of_living_ones_kept(tmp_path: Path) -> None:
