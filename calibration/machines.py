@@ -137,6 +137,11 @@ def pooled(prices: Mapping[str, float], unit: Mapping[str, float], machines: Seq
     return Known(moved, spread, count)
 
 
+def moved_words(others: int) -> str:
+    """How many other builds moved the prior; an older one of the same machine counts too."""
+    return f", moved by {others} other build{'s' if others > 1 else ''} in the records, one a machine" if others else ""
+
+
 def _drawn(squares: Array, count: int, axis: int | None) -> Array:
     """A variance from squares, drawn toward that of one machine of two that differ by PRIOR_SD."""
     granted = _TAKEN_FOR_GRANTED * PRIOR_SD**2 / 2

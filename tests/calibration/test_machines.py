@@ -129,7 +129,7 @@ def test_a_fit_of_few_cells_is_better_with_the_records_of_other_machines(tmp_pat
     assert errors[1] < 0.5 * errors[0]
     words = io.StringIO()
     show_fit(Console(file=words, width=400), together)
-    assert "moved by 4 other machines in the records" in words.getvalue()
+    assert "moved by 4 other builds in the records, one a machine" in words.getvalue()
 
 
 def test_of_each_other_machine_the_newest_build_counts_and_of_other_engines_none(
@@ -197,6 +197,12 @@ def test_every_build_has_a_file_of_its_own_and_a_factor_against_the_first(tmp_pa
     words = io.StringIO()
     show_every(Console(file=words, width=400), fitted, [file_of(tmp_path, one.build) for one in fitted])
     assert all(name in words.getvalue() for name in ("Fast CPU", "decode x", "prefill x", ".json"))
+
+
+def test_an_output_without_a_suffix_has_its_folder_beside_it(tmp_path: Path) -> None:
+    fit_command([planted_run(tmp_path / "run")], tmp_path / "c", False, False, True)
+    assert read_coefficients(tmp_path / "c").machine.cpu == "Test CPU"
+    assert [read_coefficients(path).machine.cpu for path in (tmp_path / "c-builds").iterdir()] == ["Test CPU"]
 
 
 def test_builds_that_differ_in_anything_have_names_of_their_own() -> None:
