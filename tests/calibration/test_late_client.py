@@ -93,3 +93,14 @@ def test_without_being_asked_no_cell_with_a_late_client_is_used(source: Record, 
     seen = read(tmp_path, source, [late(told(r)) for r in source.requests], include_noisy=False)
     assert seen.observations == ()
     assert len(seen.left_out) == 4
+
+
+def test_a_noisy_load_is_left_out_and_not_named_as_used(source: Record, tmp_path: Path) -> None:
+    scattered = [
+        replace(r, cell=replace(r.cell, concurrency=2),
+                chunks=tuple(c._replace(wire_ns=round(c.wire_ns * (1 + 0.4 * (r.repeat % 3)))) for c in r.chunks))
+        for r in source.requests
+    ]  # fmt: skip
+    seen = read(tmp_path, source, [late(told(r)) for r in scattered])
+    assert (seen.observations, seen.noisy, seen.late) == ((), (), ())
+    assert len(seen.left_out) == 4
