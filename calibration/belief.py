@@ -11,16 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import numpy as np
 
 from calibration.design import Array
 from calibration.errors import NothingToFit
-from calibration.fitters import fit_speed, phase_of
+from calibration.fitters import fit_speed, middle_price, phase_of
 from calibration.observations import Observation, PhaseName
 from estimator.specs import ModelFile, Workload
-from estimator.theory.terms import decode_terms, prefill_terms, term
+from estimator.theory.terms import decode_terms, prefill_terms
 from harness.stability import MEDIAN_ERROR
 
 PHASES: tuple[PhaseName, ...] = ("prefill", "decode")
@@ -100,7 +99,7 @@ def belief(
         )
     known = dict(fit_speed(observations, prior).seconds_per_unit) if observations else dict(prior or {})
     names = sorted(set(terms) | set(known))
-    prices = {name: known[name] if name in known else _guess(name, known) for name in names}
+    prices = {name: known[name] if name in known else middle_price(name, known) for name in names}
     seen = {name for o in observations for name in o.terms} if not prior else set()
     covariance = _covariance(prices, len(models), set(prior or ()) | seen)
     blank = Belief(prices, tuple(models), covariance, frozenset(prices.keys() - known.keys()))
@@ -122,12 +121,6 @@ def _variance(o: Observation) -> float:
     if o.relative_error is None:
         return cell_variance(1)
     return CELL_SD**2 + o.relative_error**2
-
-
-def _guess(name: str, known: Mapping[str, float]) -> float:
-    """The middle price of the same family; 0, and so left out of account, where there is none."""
-    alike = [price for other, price in known.items() if term(other) == term(name) and price > 0]
-    return median(alike) if alike else 0.0
 
 
 def _covariance(prices: Mapping[str, float], models: int, known: set[str]) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from calibration.dataset import MemoryObservation, Observation, PhaseName
 from estimator.coefficients import MemoryCoefficients, fitted_amounts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.memory import MemoryNeed, resident_need
+from estimator.theory.terms import term
 from estimator.theory.weights import multiplied_groups
 
 Array = NDArray[np.float64]
@@ -69,7 +71,9 @@ def fit_speed(
     known = np.array([scaled.get(name, 0.0) > 0 or name in (prior or ()) for name in names])
     pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
     values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
-    found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
+    # Free in the prior and in no observation: still free.
+    told = zip(names, values * units, known | (units > 0), strict=True)
+    found = {name: float(price) for name, price, has_price in told if has_price}
     return SpeedFit(found, {name: _speaking(name, found, observations) for name in found})
 
 
@@ -124,15 +128,20 @@ def _amount(observation: Observation, family: str) -> float:
 def scaled_prior(
     observations: Sequence[Observation], prior: Mapping[str, float], prices: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches."""
+    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches.
+
+    Of a term that the prior lacks the scale is told by the middle price of its family: else what the prior has would be
+    scaled as if it took the whole of the time.
+    """
     prices = prior if prices is None else prices
+    lacking = {name for o in observations for name in o.terms} - prior.keys()
+    known = {**prior, **{name: middle_price(name, prior) for name in lacking}}
     factors = {}
     for phase in ("decode", "prefill"):
         ratios = [
             o.seconds / guess
             for o in observations
-            if o.phase == phase
-            and (guess := sum(prior.get(name, 0.0) * amount for name, amount in o.terms.items())) > 0
+            if o.phase == phase and (guess := sum(known[name] * amount for name, amount in o.terms.items())) > 0
         ]
         if ratios:
             factors[phase] = float(np.median(ratios))
@@ -140,6 +149,12 @@ def scaled_prior(
         return dict(prices)
     either = next(iter(factors.values()))
     return {name: price * factors.get(phase_of(name), either) for name, price in prices.items()}
+
+
+def middle_price(name: str, prices: Mapping[str, float]) -> float:
+    """The middle price of the same family; 0, and so left out of account, where there is none."""
+    alike = [price for other, price in prices.items() if term(other) == term(name) and price > 0]
+    return median(alike) if alike else 0.0
 
 
 def phase_of(name: str) -> PhaseName:

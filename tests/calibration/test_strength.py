@@ -14,11 +14,13 @@ from rich.console import Console
 
 from calibration.fitters import PRIOR_SD, fit_speed
 from calibration.fitting import fit
+from calibration.local.ablation import ablations
 from calibration.report import show_fit
 from calibration.strength import LEAST_MODELS, SDS, Fits, Known, Strength
 from calibration.validate import fits_without, shape_of
 from estimator.coefficients import read_coefficients, write_coefficients
 from tests.calibration.making import MODELS, PRICES, observations, planted_run
+from tests.calibration.test_local_evidence import Q4_0, of_types
 from tests.planted import seconds
 
 # A machine whose prices are half or twice the prior's, in each phase some of either.
@@ -56,6 +58,30 @@ def test_the_strength_may_be_another_for_each_price() -> None:
     both = PRICES["attention.decode"], UNLIKE["attention.decode"]
     near = [abs(math.log(fit.seconds_per_unit["attention.decode"] / both[0])) for fit in (held, free)]
     assert near[0] < near[1]
+
+
+def test_a_weight_type_that_the_prior_lacks_does_not_make_the_prices_that_it_has_dear() -> None:
+    """A machine like the prior's: what the prior knows stays as it is, whether a file has two unknown types or one."""
+    seen = of_types(["Q4_0"])[:4]
+    assert not PRICES.keys() & {"weights.Q4_0", "matmul.Q4_0"}
+    assert fit_speed(seen, PRICES).seconds_per_unit["attention.decode"] == pytest.approx(
+        PRICES["attention.decode"], rel=0.5
+    )
+    both = of_types(["Q8_0", "Q4_0"])
+    merged = ablations(both)["one price for all weights.T"]
+    assert fit_speed(merged, PRICES | Q4_0).seconds_per_unit["attention.decode"] == pytest.approx(
+        PRICES["attention.decode"], rel=0.5
+    )
+
+
+def test_a_price_of_nothing_in_the_prior_is_one_where_no_cell_has_the_term() -> None:
+    free = {**PRICES, "attention.decode_flop": 0.0, "attention.row": 0.0}
+    decode = [replace(o, terms={n: a for n, a in o.terms.items() if n in free}) for o in observations()]
+    fit = fit_speed([o for o in decode if o.phase == "decode"], free)
+    assert fit.seconds_per_unit["attention.row"] == 0.0
+    prefill = next(o for o in decode if o.phase == "prefill")
+    assert "attention.row" in prefill.terms
+    assert fit.seconds(prefill.terms) is not None
 
 
 def test_models_that_agree_with_the_prior_choose_it_strong_and_models_that_do_not_weak() -> None:
