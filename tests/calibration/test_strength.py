@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from calibration.strength import LEAST_MODELS, SDS, Fits, Known, Strength
 from calibration.validate import fits_without, shape_of
 from estimator.coefficients import read_coefficients, write_coefficients
 from tests.calibration.making import MODELS, PRICES, observations, planted_run
+from tests.calibration.noisy import Day, noisy_run
 from tests.calibration.test_local_evidence import Q4_0, of_types
 from tests.planted import seconds
 
@@ -99,12 +101,23 @@ def test_under_three_models_and_without_a_prior_the_strength_is_the_default() ->
     assert Fits(enough, Known(None)).strength(enough) == Strength(PRIOR_SD, 0)
 
 
-def test_one_disturbed_cell_does_not_choose_the_strength() -> None:
+@pytest.mark.parametrize(("number", "times"), [(0, 20), (9, 1 / 20), (33, 1 / 20)])
+def test_one_disturbed_cell_does_not_choose_the_strength(number: int, times: float) -> None:
     seen = observations(noise=0.02, prices=UNLIKE)
-    disturbed = [replace(seen[0], seconds=20 * seen[0].seconds), *seen[1:]]
+    disturbed = [replace(o, seconds=times * o.seconds) if at == number else o for at, o in enumerate(seen)]
     chosen, quiet = (Fits(some, Known(PRICES)).strength(some) for some in (disturbed, seen))
     assert chosen.relative_sd > PRIOR_SD
     assert quiet.relative_sd > PRIOR_SD
+
+
+def test_where_no_strength_is_surely_better_the_default_stays() -> None:
+    """Six models that a weaker prior serves best, by less than they tell apart."""
+    rng = random.Random(3)
+    prices = {name: price * math.exp(0.3 * rng.gauss(0, 1)) for name, price in PRICES.items()}
+    seen = observations(noise=0.03, prices=prices)
+    kept = Fits(seen, Known(PRICES)).strength(seen)
+    assert kept == Strength(PRIOR_SD, len(MODELS))
+    assert "none surely better" in kept.words
 
 
 def test_a_model_that_is_left_out_is_left_out_of_the_choice_of_the_strength_too() -> None:
@@ -117,14 +130,16 @@ def test_a_model_that_is_left_out_is_left_out_of_the_choice_of_the_strength_too(
 
 
 def test_the_held_out_error_is_of_fits_that_choose_without_the_model(tmp_path: Path) -> None:
+    """Three models choose a weak prior; the two that are left when one is held out cannot choose: the default."""
     prior = fit([planted_run(tmp_path / "reference")], prior=None).coefficients
     prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()}
-    fitted = fit([planted_run(tmp_path / "run")], prior)
+    fitted = fit([noisy_run(tmp_path / "run", 1, Day(prices=UNLIKE), models=MODELS[-LEAST_MODELS:])], prior)
+    assert fitted.coefficients.prior["relative_sd"] > PRIOR_SD
+    assert len(fitted.residuals["decode"]) == 4 * LEAST_MODELS
     for residual in fitted.residuals["decode"]:
         rest = [o for o in fitted.observations if shape_of(o.file) != residual.group]
-        chosen = Fits(rest, Known(prices)).fit(rest)
         terms = next(o.terms for o in fitted.observations if o.label == residual.label)
-        assert residual.predicted == pytest.approx(chosen.seconds(terms), rel=1e-9)
+        assert residual.predicted == pytest.approx(fit_speed(rest, prices).seconds(terms), rel=1e-9)
 
 
 def test_the_coefficient_file_says_how_strong_the_prior_was_and_who_chose_it(tmp_path: Path) -> None:
