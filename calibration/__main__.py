@@ -89,7 +89,8 @@ def fit(
     for line in last_words(fitted, known, paths):
         OUT.print(line, markup=False, highlight=False, soft_wrap=True)
     if every:
-        _wrote_every(builds, output.with_suffix(""))
+        # Beside a file that has no suffix the folder needs a name of its own.
+        _wrote_every(builds, output.with_suffix("") if output.suffix else output.with_name(f"{output.name}-builds"))
 
 
 @app.command()

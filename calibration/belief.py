@@ -16,7 +16,7 @@ import numpy as np
 
 from calibration.design import Array
 from calibration.errors import NothingToFit
-from calibration.fitters import GUESS_SD, fit_speed, guess_price, phase_of
+from calibration.fitters import GUESS_SD, fit_speed, middle_price, phase_of
 from calibration.observations import Observation, PhaseName
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
@@ -97,7 +97,7 @@ def belief(
         )
     known = dict(fit_speed(observations, prior).seconds_per_unit) if observations else dict(prior or {})
     names = sorted(set(terms) | set(known))
-    prices = {name: known[name] if name in known else guess_price(name, known) for name in names}
+    prices = {name: known[name] if name in known else middle_price(name, known) for name in names}
     seen = {name for o in observations for name in o.terms} if not prior else set()
     covariance = _covariance(prices, len(models), set(prior or ()) | seen)
     blank = Belief(prices, tuple(models), covariance, frozenset(prices.keys() - known.keys()))

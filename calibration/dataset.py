@@ -121,15 +121,15 @@ def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_no
     if late := include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
         # The wire's times are right: what is left to judge is the rest.
         verdict = Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:])
-    if verdict.word == "NOISY" and include_noisy:
-        found.noisy.append(doubt)
-    elif verdict.word != "VALID":
+    if verdict.word != "VALID" and not (verdict.word == "NOISY" and include_noisy):
         # Runs that contradict each other make the pool noisy: then that is the reason.
         found.left_out += _contradictions(cell, pool) or [doubt]
         return []
     if cell.is_load:
         found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
         return []
+    if verdict.word == "NOISY":
+        found.noisy.append(doubt)
     if late:
         found.late.append(f"{cell.label} in {pool.journal}: the engine's own clock confirms the wire's")
     seen = _observations(build, cell, pool, found.left_out)

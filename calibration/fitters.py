@@ -71,7 +71,7 @@ def fit_speed(
     """
     scaled = scaled_prior(observations, prior) if prior else _alike_prior(observations)
     names = sorted({name for o in observations for name in o.terms} | set(scaled))
-    guessed = {name: guess_price(name, scaled) for name in names if name not in scaled}
+    guessed = {name: middle_price(name, scaled) for name in names if name not in scaled}
     scaled |= {name: price for name, price in guessed.items() if price > 0}
     rows = relative_rows(observations, names)
     units = np.array([scaled.get(name, 0.0) for name in names])
@@ -85,15 +85,11 @@ def fit_speed(
     known = np.array([(scaled.get(n, 0.0) > 0 or n in (prior or ())) and n not in free for n in names])
     pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
     values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
-    found = {name: float(value * unit) for name, value, unit in zip(names, values, units, strict=True) if unit > 0}
+    # Free in the prior and in no observation: still free.
+    told = zip(names, values * units, known | (units > 0), strict=True)
+    found = {name: float(price) for name, price, has_price in told if has_price}
     cells = {name: _speaking(name, found, observations) for name in found}
     return SpeedFit(found, cells, frozenset(guessed))
-
-
-def guess_price(name: str, known: Mapping[str, float]) -> float:
-    """The middle price of the same family; 0, and so left out of account, where there is none."""
-    alike = [price for other, price in known.items() if term(other) == term(name) and price > 0]
-    return median(alike) if alike else 0.0
 
 
 def relative_rows(observations: Sequence[Observation], names: Sequence[str]) -> Array:
@@ -155,15 +151,20 @@ def _amount(observation: Observation, family: str) -> float:
 def scaled_prior(
     observations: Sequence[Observation], prior: Mapping[str, float], prices: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches."""
+    """The prior (or `prices`) times this machine's scale: a factor for reading weights (decode), one for batches.
+
+    Of a term that the prior lacks the scale is told by the middle price of its family: else what the prior has would be
+    scaled as if it took the whole of the time.
+    """
     prices = prior if prices is None else prices
+    lacking = {name for o in observations for name in o.terms} - prior.keys()
+    known = {**prior, **{name: middle_price(name, prior) for name in lacking}}
     factors = {}
     for phase in ("decode", "prefill"):
         ratios = [
             o.seconds / guess
             for o in observations
-            if o.phase == phase
-            and (guess := sum(prior.get(name, 0.0) * amount for name, amount in o.terms.items())) > 0
+            if o.phase == phase and (guess := sum(known[name] * amount for name, amount in o.terms.items())) > 0
         ]
         if ratios:
             factors[phase] = float(np.median(ratios))
@@ -171,6 +172,12 @@ def scaled_prior(
         return dict(prices)
     either = next(iter(factors.values()))
     return {name: price * factors.get(phase_of(name), either) for name, price in prices.items()}
+
+
+def middle_price(name: str, prices: Mapping[str, float]) -> float:
+    """The middle price of the same family; 0, and so left out of account, where there is none."""
+    alike = [price for other, price in prices.items() if term(other) == term(name) and price > 0]
+    return median(alike) if alike else 0.0
 
 
 def phase_of(name: str) -> PhaseName:

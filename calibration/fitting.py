@@ -81,8 +81,7 @@ class Builds:
         self._unreadable = unreadable
         self._prior = prior
         self.parts = everything.by_build()
-        prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()} if prior else None
-        self._machines = Machines(self.parts, prices, prior.engine.name.split()[0] if prior else "")
+        self._machines = Machines(self.parts, prior)
 
     def newest(self) -> Fitted:
         """The fit of the build with the latest run. Raises NothingToFit."""

@@ -30,6 +30,8 @@ from calibration.fitters import (
 from calibration.gate import admitted
 from calibration.observations import Build, Dataset, Observation
 from calibration.strength import Known
+from estimator.coefficients import Coefficients
+from harness.metrics import computes_on_cpu
 
 # Machines beyond the newest so many change little and cost time.
 MOST_MACHINES = 50
@@ -54,39 +56,52 @@ def machine_of(build: Build) -> Machine:
 class Machines:
     """The builds of a data set as machines that say something of each other; what each says is worked out once."""
 
-    def __init__(self, parts: Mapping[Build, Dataset], prices: Mapping[str, float] | None, engine: str) -> None:
-        """`prices` of a prior of `engine` (the first word of its name): without them machines cannot be compared."""
+    def __init__(self, parts: Mapping[Build, Dataset], prior: Coefficients | None) -> None:
+        """Without the prices of a prior of their engine (the first word of its name) machines cannot be compared."""
         self._parts = parts
-        self._prices = prices
-        self._engine = engine
+        self._engine = prior.engine.name.partition(" ")[0] if prior else ""
+        self._prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()} if prior else {}
         newest = list(parts)[-MOST_MACHINES:]
-        self._units = units(prices or {}, [o for build in newest for o in parts[build].observations])
+        self._units = units(self._prices, [o for build in newest for o in parts[build].observations])
+        seen = frozenset(prior.evidence.runs if prior else ())
+        self._telling = [build for build in parts if self._tells(build, seen)]
         self._told: dict[Build, Told | None] = {}
 
     def others(self, build: Build) -> list[Build]:
         """The newest other build of the engine on each machine, of the machines with the latest runs, oldest first."""
         newest: dict[Machine, Build] = {}
-        for other in self._parts:
-            if other != build and self._of_engine(other):
+        for other in self._telling if self._of_engine(build) and not _on_gpu(build) else ():
+            if other != build:
                 newest.pop(machine_of(other), None)
                 newest[machine_of(other)] = other
-        return list(newest.values())[-MOST_MACHINES:] if self._prices and self._of_engine(build) else []
+        return list(newest.values())[-MOST_MACHINES:]
 
     def known(self, build: Build) -> Known:
         """What is known of the prices of `build` before its own records."""
-        if not self._prices or not self._of_engine(build):
+        if not self._of_engine(build):
             return Known(None)
-        told = [self._says(other, self._prices) for other in self.others(build)]
-        return pooled(self._prices, self._units, [one for one in told if one is not None])
+        said = [self._says(other) for other in self.others(build)]
+        return pooled(self._prices, self._units, [one for one in said if one is not None])
 
     def _of_engine(self, build: Build) -> bool:
-        return build.engine.split()[0] == self._engine
+        return bool(self._prices) and build.engine.partition(" ")[0] == self._engine
 
-    def _says(self, build: Build, prices: Mapping[str, float]) -> Told | None:
+    def _tells(self, build: Build, seen: frozenset[str]) -> bool:
+        """Whether it says something of others: ratios of a GPU's prices are not a processor's, and the runs that the
+        prior was fitted to are in it already."""
+        runs = {run for o in self._parts[build].observations for run, _ in o.by_run}
+        return self._of_engine(build) and not _on_gpu(build) and not runs & seen
+
+    def _says(self, build: Build) -> Told | None:
         if build not in self._told:
             data = self._parts[build]
-            self._told[build] = told(admitted(data.observations, data.probes)[0], prices, self._units)
+            self._told[build] = told(admitted(data.observations, data.probes)[0], self._prices, self._units)
         return self._told[build]
+
+
+def _on_gpu(build: Build) -> bool:
+    """Whether its engine says that it has more than the processor."""
+    return bool(build.system_info) and not computes_on_cpu(build.system_info)
 
 
 def units(prices: Mapping[str, float], observations: Sequence[Observation]) -> dict[str, float]:
@@ -120,6 +135,11 @@ def pooled(prices: Mapping[str, float], unit: Mapping[str, float], machines: Seq
         moved[name] = max(0.0, prices[name] + one * float(d))
         spread[name] = math.sqrt(variance) / PRIOR_SD * (one / moved[name] if moved[name] > 0 else 1.0)
     return Known(moved, spread, count)
+
+
+def moved_words(others: int) -> str:
+    """How many other builds moved the prior; an older one of the same machine counts too."""
+    return f", moved by {others} other build{'s' if others > 1 else ''} in the records, one a machine" if others else ""
 
 
 def _drawn(squares: Array, count: int, axis: int | None) -> Array:

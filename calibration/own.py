@@ -13,8 +13,8 @@ from typing import Any
 
 from calibration.dataset import Observation, dataset
 from calibration.errors import CalibrationError, NothingToFit
+from calibration.reading import engine_records
 from harness.devices import holding_gpus, used_gpus
-from harness.journal import find_journals, tried
 from harness.metrics import computes_on_cpu
 from harness.record import Record, Subject
 from harness.samples import Gpu
@@ -36,11 +36,11 @@ class OwnResults:
 def own_results(paths: list[Path], include_noisy: bool = False, device: str | None = None) -> OwnResults:
     """The usable cells of the runs at `paths` that a single GPU computed; `device` names it where no driver told.
 
-    Raises CalibrationError for runs of several GPUs or back ends, NothingToFit where no cell is left.
+    Raises CalibrationError for runs of several GPUs or back ends, NothingToFit where no cell is left, BadResults.
     """
     left_out: list[str] = []
     parts: dict[tuple[str, str], list[Record]] = {}
-    for record in (found for path in find_journals(paths) if (found := tried(path, paths, left_out))):
+    for record in engine_records(paths, left_out):
         for key, subjects in _on_devices(record, device, left_out).items():
             parts.setdefault(key, []).append(replace(record, subjects=tuple(subjects)))
     if len(parts) > 1:
@@ -85,7 +85,8 @@ def _devices(record: Record, subject: Subject, back_end: str) -> list[str]:
 
 def _unusable(subject: Subject, back_end: str, names: list[str]) -> str:
     """Why a subject cannot be one GPU's, the gravest reason first; "" where it can."""
-    layers, told = (subject.model.get("model") or {}).get("layers"), subject.options.get("gpu_layers", -1)
+    facts, told = subject.model.get("model"), subject.options.get("gpu_layers", -1)
+    layers = facts.get("layers") if isinstance(facts, dict) else None
     partly = isinstance(told, int) and isinstance(layers, int) and 0 <= told <= layers
     rules = (
         (subject.remote, "it ran on another machine"),

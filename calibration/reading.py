@@ -45,8 +45,7 @@ def read_dataset(
     Raises BadResults as `harness.journal.read_records` does: where none can be read, too.
     """
     unused: list[str] = []
-    heads = (tried(path, paths, unused, _heads) for path in find_journals(paths))
-    places = _once([_place(head) for head in heads if head is not None], unused)
+    places = _places(paths, unused)
     unused += [
         f"{place.run_id}: the fit stands on it, so it is no evidence" for place in places if place.run_id in seen
     ]
@@ -69,6 +68,21 @@ def read_behind_apis(paths: list[Path]) -> BehindApis:
     wanted = [Path(head.path) for head, told in zip(heads, remote, strict=True) if any(told)]
     records = tuple(record for path in wanted if (record := tried(path, paths, unreadable)))
     return BehindApis(records, all(all(told) for told in remote), tuple(unreadable))
+
+
+def engine_records(paths: list[Path], unused: list[str]) -> list[Record]:
+    """The records at `paths`, each once; `unused` gets a sentence on each journal that cannot be used.
+
+    Raises BadResults as `read_dataset` does, but for where none is left.
+    """
+    places = _places(paths, unused)
+    return [record for place in places if (record := tried(place.path, paths, unused))]
+
+
+def _places(paths: list[Path], unused: list[str]) -> list[_Place]:
+    """The journals at `paths` that can be read, each once."""
+    heads = (tried(path, paths, unused, _heads) for path in find_journals(paths))
+    return _once([_place(head) for head in heads if head is not None], unused)
 
 
 def _once(places: list[_Place], unused: list[str]) -> list[_Place]:

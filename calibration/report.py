@@ -10,6 +10,7 @@ from rich.table import Table
 
 from calibration.dataset import Dataset, Observation
 from calibration.fitting import Fitted, speed_of
+from calibration.machines import moved_words
 from calibration.validate import Residual
 from estimator.coefficients import Coefficients, HeldOut, MemoryCoefficients
 
@@ -63,8 +64,7 @@ def _price(name: str, fitted: Fitted) -> tuple[str, str]:
 
 
 def _prior_line(prior: dict[str, Any]) -> str:
-    others = prior["other_machines"]
-    told = f", moved by {others} other machine{'s' if others > 1 else ''} in the records" if others else ""
+    told = moved_words(prior["other_machines"])
     return f"{prior['machine']}, {prior['models']} models{told}; relative sd {prior['chosen']}"
 
 

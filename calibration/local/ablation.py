@@ -109,13 +109,12 @@ def _renamed(observations: Sequence[Observation], rename: Callable[[str], str | 
 
 
 def worth_of(whole: Sequence[Held], less: Sequence[Held]) -> Worth | None:
-    """What the term is worth that `less` lacks; None where no cell is predicted by both, or none has the term."""
-    before = {one.observation.label: one for one in whole if one.error is not None}
-    pairs = [
-        (before[one.observation.label], one)
-        for one in less
-        if one.error is not None and one.observation.label in before
-    ]
+    """What the term is worth that `less` lacks; None where no cell is predicted by both, or none has the term.
+
+    Both have the same observations in the same order: two may have one label, as a file with and without some option.
+    """
+    told = zip(whole, less, strict=True)
+    pairs = [(one, other) for one, other in told if one.error is not None and other.error is not None]
     if all(one.observation.terms == other.observation.terms for one, other in pairs):
         return None
     rises: dict[str, list[float]] = {}

@@ -104,13 +104,12 @@ def curve_table(stored: Stored, curve: Curve) -> Table:
 
 
 def _zero(stored: Stored) -> str:
-    prior = stored.prior.machine.cpu if stored.prior else ""
     if stored.runs_seen:
         return (
             f"0 is the shipped prior as it stands. It was fitted to {stored.runs_seen} of these runs, the models left "
             "out among them: neither its zero nor any figure with it is evidence here; those without a prior are."
         )
-    return f"0 is the shipped prior as it stands: prices of {prior}, not scaled to this machine."
+    return f"0 is the shipped prior as it stands: prices of {stored.prior_words}; not scaled to this machine."
 
 
 def _in_words(count: str, curve: Curve) -> str:

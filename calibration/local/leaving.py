@@ -103,34 +103,38 @@ def runs_left_out(observations: Sequence[Observation], fit: Fit) -> tuple[list[H
     again: list[Held] = []
     new: list[Held] = []
     for run in _runs(observations):
-        rest = [o for o in (_without_run(o, run) for o in observations) if o is not None]
+        pairs = _apart(observations, run)
+        rest = [others for _, others in pairs if others is not None]
         if rest:
-            without, cells = fit(rest), {o.label for o in rest}
-            for o in _of_run(observations, run):
-                (again if o.label in cells else new).append(predicted(without, o, run))
+            without = fit(rest)
+            for own, others in pairs:
+                if own is not None:
+                    (new if others is None else again).append(predicted(without, own, run))
     return again, new
 
 
 def repeated(observations: Sequence[Observation]) -> list[Held]:
     """Medians of each run beside the median of the others' of the same cell: what no model could do better."""
-    found = []
-    for run in _runs(observations):
-        others = {o.label: _without_run(o, run) for o in observations}
-        for o in _of_run(observations, run):
-            other = others[o.label]
-            if other is not None:
-                found.append(Held(o, run, other.seconds))
-    return found
+    return [
+        Held(own, run, others.seconds)
+        for run in _runs(observations)
+        for own, others in _apart(observations, run)
+        if own is not None and others is not None
+    ]
 
 
 def _runs(observations: Sequence[Observation]) -> list[str]:
     return sorted({run for o in observations for run, _ in o.by_run})
 
 
-def _of_run(observations: Sequence[Observation], run: str) -> list[Observation]:
-    """The observations as that run alone measured them."""
-    told = [(o, dict(o.by_run)) for o in observations]
-    return [replace(o, seconds=runs[run], by_run=((run, runs[run]),)) for o, runs in told if run in runs]
+def _apart(observations: Sequence[Observation], run: str) -> list[tuple[Observation | None, Observation | None]]:
+    """Each observation as that run alone measured it, and as the other runs did; None where they did not."""
+    return [(_of_run(o, run), _without_run(o, run)) for o in observations]
+
+
+def _of_run(observation: Observation, run: str) -> Observation | None:
+    seconds = dict(observation.by_run).get(run)
+    return None if seconds is None else replace(observation, seconds=seconds, by_run=((run, seconds),))
 
 
 def _without_run(observation: Observation, run: str) -> Observation | None:

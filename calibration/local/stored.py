@@ -10,6 +10,7 @@ from calibration.errors import NothingToFit
 from calibration.fitters import fit_speed
 from calibration.fitting import Fitted, fit
 from calibration.local.leaving import Fit, model_of
+from calibration.machines import moved_words
 from calibration.observations import Observation
 from estimator.coefficients import Coefficients, MemoryCoefficients
 
@@ -55,6 +56,12 @@ class Stored:
         return f"{WITH} (it has seen these runs)" if self.runs_seen else WITH
 
     @property
+    def prior_words(self) -> str:
+        """Whose prices the prior has; "" without one."""
+        others = int(self.fitted.coefficients.prior.get("other_machines", 0))
+        return f"{self.prior.machine.cpu}{moved_words(others)}" if self.prior else ""
+
+    @property
     def memory_prior(self) -> MemoryCoefficients | None:
         """The prior of memory of the fits of this report."""
         return self.believed.memory if self.believed else None
@@ -76,7 +83,9 @@ class Stored:
                 "runs, so what is drawn to it has seen what was left out, and a figure with it is no evidence."
             )
         else:
-            basis = f"Fits like those of `calibration fit`, drawn to the shipped prior ({self.prior.machine.cpu})."
+            basis = f"Fits like those of `calibration fit`, drawn to the shipped prior ({self.prior_words})."
+            if self.fitted.coefficients.prior.get("other_machines"):
+                basis += " What other builds measured of a model that is left out stays in that prior."
         told = "Every error is of something that the fit had not seen. One machine: nothing is said of others."
         return (what, f"{basis} {told}")
 

@@ -39,7 +39,7 @@ def worst_table(held: Sequence[Held], count: int = 10) -> Table:
 def reasons(held: Sequence[Held], one: Held) -> list[str]:
     """Sentences that hold for `one`, the most telling first; none where the data have nothing to say."""
     others = [other for other in of_phase(held, one.observation.phase) if other.group != one.group]
-    return [*_seldom(one, others), *_beyond(one, others), *_alike(held, one, others), *_short(one), *_uncertain(one)]
+    return [*_seldom(one, others), *_beyond(one, others), *_alike(held, one), *_short(one), *_uncertain(one)]
 
 
 def _shares(one: Held) -> dict[str, float]:
@@ -84,10 +84,11 @@ def _beyond(one: Held, others: Sequence[Held]) -> list[str]:
     return found
 
 
-def _alike(held: Sequence[Held], one: Held, others: Sequence[Held]) -> list[str]:
-    """Whether its model, its shape or its weight type errs as a whole."""
+def _alike(held: Sequence[Held], one: Held) -> list[str]:
+    """Whether its model, its shape or its weight type errs as a whole, as far as it is predicted."""
     o, found = one.observation, []
-    own = [other for other in of_phase(held, o.phase) if other.group == one.group and other is not one]
+    known = [other for other in of_phase(held, o.phase) if other.predicted_s is not None and other is not one]
+    own, others = ([other for other in known if (other.group == one.group) is same] for same in (True, False))
     if len(own) > 1 and _err_alike(own, one):
         found.append(f"all {len(own) + 1} cells of this model err to this side: the model, not prompt or depth")
     shape = [other for other in others if _shape(other.observation) == _shape(o)]
@@ -104,8 +105,7 @@ def _shape(o: Observation) -> tuple[int, int]:
 
 
 def _err_alike(others: Sequence[Held], one: Held) -> bool:
-    logs = np.array([other.log for other in others if other.predicted_s is not None])
-    return len(logs) > 1 and same_side(logs, one.log)
+    return len(others) > 1 and same_side(np.array([other.log for other in others]), one.log)
 
 
 def _short(one: Held) -> list[str]:

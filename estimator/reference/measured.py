@@ -82,24 +82,37 @@ def _computing(backends: str) -> str:
 
 
 def _elsewhere(entries: Iterable[Entry], part: Part, back_end: BackEnd) -> str:
-    """The device of the first result that is not of `part`; "" where all are."""
+    """The devices of the first result that is not of `part`, or may be another card's beside it; "" where all are."""
     for entry in entries:
         names = [entry.cpu_info] if back_end == "CPU" else [name.strip() for name in entry.gpu_info.split(",")]
-        if not any(_is_of(name, part) for name in names):
+        if not any(_is_of(name, part) for name in names) or any(_is_other(name, part) for name in names):
             return ", ".join(names)[:80] or "unnamed hardware"
     return ""
+
+
+def _is_other(name: str, part: Part) -> bool:
+    """Whether the device is another card of the catalogue: which of a machine's cards computed is not told."""
+    found = _found(name)
+    return found is not None and found.kind == "gpu" and not _is_of(name, part)
 
 
 def _is_of(name: str, part: Part) -> bool:
     """Whether the engine's name of a device is that of `part`; "Apple M2 Max" is any of the chips called so."""
     if part.kind == "unified":
         return machine_key(_plain(name)) == machine_key(_plain(part.name))
+    found = _found(name)
+    return found is not None and found.name == part.name
+
+
+@cache
+def _found(name: str) -> Part | None:
+    """The part of the catalogue that the engine calls so."""
     for shown in (_plain(name), _plain(name).removesuffix(" Graphics")):
         try:
-            return find_part(shown).name == part.name
+            return find_part(shown)
         except UnknownName:
             continue
-    return False
+    return None
 
 
 def _plain(name: str) -> str:

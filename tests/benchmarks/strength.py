@@ -15,7 +15,8 @@ fewest cells, for which the default is made.
 
 `python -m tests.benchmarks.strength machines [MACHINES]` (default 40): the drawn machines again, by fits that know five
 or thirty others, of twenty cells each, and by fits that do not. Populations: *shifted*, all unlike the shipped machine
-in the same way; *mixed*, a third of the prices differ between machines, the rest hardly; *unlike*, nothing is shared.
+in the same way; *mixed*, a third of the prices differ between machines, the rest hardly; *one among*, the shipped
+machine is one like the others; *unlike*, it is the middle of them, and nothing is shared.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Record:
     return replace(record, requests=tuple(copies))
 
 
-def told(request: Request, factor: float = 1.0) -> Request:
-    """The request with the engine's own times of it, decoding `factor` times as long as on the wire."""
+def told(request: Request, factor: float = 1.0, prefill: float = 0.999) -> Request:
+    """The request with the engine's own times of it, `factor` and `prefill` times as long as on the wire."""
     first, last = request.chunks[0].wire_ns * 1e-9, request.chunks[-1].wire_ns * 1e-9
-    return replace(request, timings=ServerTimings(prefill_s=first * 0.999, decode_s=(last - first) * factor))
+    return replace(request, timings=ServerTimings(prefill_s=first * prefill, decode_s=(last - first) * factor))
 
 
 def late(request: Request, late_s: float = 0.3) -> Request:
@@ -65,9 +65,11 @@ def test_the_times_of_such_a_cell_are_those_of_the_wire(source: Record, tmp_path
             assert seconds == pytest.approx(prompt[work.prompt_tokens, work.depth_tokens])
 
 
-@pytest.mark.parametrize("factor", [0.9, 1.1])
-def test_an_engine_that_says_otherwise_leaves_the_cell_out(source: Record, tmp_path: Path, factor: float) -> None:
-    seen = read(tmp_path, source, [late(told(r, factor)) for r in source.requests])
+@pytest.mark.parametrize(("factor", "prefill"), [(0.9, 0.999), (1.1, 0.999), (1.0, 0.9), (1.0, 1.1)])
+def test_an_engine_that_says_otherwise_leaves_the_cell_out(
+    source: Record, tmp_path: Path, factor: float, prefill: float
+) -> None:
+    seen = read(tmp_path, source, [late(told(r, factor, prefill)) for r in source.requests])
     assert seen.observations == ()
     assert len(seen.left_out) == 4
 
@@ -92,4 +94,15 @@ def test_a_late_client_does_not_hide_that_the_times_scatter(source: Record, tmp_
 def test_without_being_asked_no_cell_with_a_late_client_is_used(source: Record, tmp_path: Path) -> None:
     seen = read(tmp_path, source, [late(told(r)) for r in source.requests], include_noisy=False)
     assert seen.observations == ()
+    assert len(seen.left_out) == 4
+
+
+def test_a_noisy_load_is_left_out_and_not_named_as_used(source: Record, tmp_path: Path) -> None:
+    scattered = [
+        replace(r, cell=replace(r.cell, concurrency=2),
+                chunks=tuple(c._replace(wire_ns=round(c.wire_ns * (1 + 0.4 * (r.repeat % 3)))) for c in r.chunks))
+        for r in source.requests
+    ]  # fmt: skip
+    seen = read(tmp_path, source, [late(told(r)) for r in scattered])
+    assert (seen.observations, seen.noisy, seen.late) == ((), (), ())
     assert len(seen.left_out) == 4

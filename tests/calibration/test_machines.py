@@ -129,7 +129,7 @@ def test_a_fit_of_few_cells_is_better_with_the_records_of_other_machines(tmp_pat
     assert errors[1] < 0.5 * errors[0]
     words = io.StringIO()
     show_fit(Console(file=words, width=400), together)
-    assert "moved by 4 other machines in the records" in words.getvalue()
+    assert "moved by 4 other builds in the records, one a machine" in words.getvalue()
 
 
 def test_of_each_other_machine_the_newest_build_counts_and_of_other_engines_none(
@@ -142,6 +142,31 @@ def test_of_each_other_machine_the_newest_build_counts_and_of_other_engines_none
     runs = [tmp_path / name for name in ("same", "odd", "Other CPU", "new")]
     assert fit(runs, prior).coefficients.prior["other_machines"] == 2
     assert fit(runs, None).coefficients.prior == {}
+
+
+def test_a_gpu_says_nothing_of_a_processor_nor_a_processor_of_a_gpu(tmp_path: Path, prior: Coefficients) -> None:
+    here = machine(tmp_path, "This CPU", 10, PRICES)
+    record = read_record(machine(tmp_path, "raw", 1, UNLIKE))
+    on_gpu = tuple(replace(s, system_info="CUDA : ARCHS = 900 | CPU : AVX2 = 1 |") for s in record.subjects)
+    card = rewritten(tmp_path / "card", replace(record, subjects=on_gpu))
+    alone, beside = fit([here], prior), Builds(*read_dataset([here, card]), prior)
+    fitted = {build.system_info: beside.fit(build) for build in beside.parts}
+    assert {one.coefficients.prior["other_machines"] for one in fitted.values()} == {0}
+    assert fitted[""].coefficients.speed == alone.coefficients.speed
+
+
+def test_runs_that_the_prior_was_fitted_to_do_not_count_again_as_another_machine(tmp_path: Path) -> None:
+    reference = planted_run(tmp_path / "reference", started_at="2026-11-20T12:00:00+00:00")
+    shipped = fit([reference], prior=None).coefficients
+    here = machine(tmp_path, "This CPU", 10, UNLIKE)
+    alone, beside = fit([here], shipped), fit([here, reference], shipped)
+    assert beside.coefficients.machine.cpu == "This CPU"
+    assert beside.coefficients.prior["other_machines"] == 0
+    assert beside.coefficients.speed == alone.coefficients.speed
+
+
+def test_an_engine_without_a_name_has_no_prior(tmp_path: Path, prior: Coefficients) -> None:
+    assert fit([planted_run(tmp_path / "run", engine="")], prior).coefficients.prior == {}
 
 
 def test_every_build_has_a_file_of_its_own_and_a_factor_against_the_first(tmp_path: Path) -> None:
@@ -172,6 +197,12 @@ def test_every_build_has_a_file_of_its_own_and_a_factor_against_the_first(tmp_pa
     words = io.StringIO()
     show_every(Console(file=words, width=400), fitted, [file_of(tmp_path, one.build) for one in fitted])
     assert all(name in words.getvalue() for name in ("Fast CPU", "decode x", "prefill x", ".json"))
+
+
+def test_an_output_without_a_suffix_has_its_folder_beside_it(tmp_path: Path) -> None:
+    fit_command([planted_run(tmp_path / "run")], tmp_path / "c", False, False, True)
+    assert read_coefficients(tmp_path / "c").machine.cpu == "Test CPU"
+    assert [read_coefficients(path).machine.cpu for path in (tmp_path / "c-builds").iterdir()] == ["Test CPU"]
 
 
 def test_builds_that_differ_in_anything_have_names_of_their_own() -> None:

@@ -6,6 +6,7 @@ No real GPU was there: the engine's times are planted, NVML is simulated below i
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from estimator.reference.speed import Published, reference_answer
 from estimator.specs import Workload
 from estimator.tensors import model_file
 from estimator.theory.terms import decode_terms, prefill_terms
+from harness.errors import BadResults
 from harness.journal import Journal, read_record
 from harness.record import Samples
 from harness.samples import PowerSources, Sample
@@ -31,6 +33,7 @@ from harness.sensors.meters import Meters
 from harness.sensors.nvidia import Gpus
 from harness.sensors.rapl import Rapl
 from tests.calibration.making import WORKS, planted_run
+from tests.calibration.test_odd_records import rewritten
 from tests.harness.fake_nvml import FakeGpu, FakeNvml, nvml
 from tests.planted import file_of, seconds
 
@@ -153,6 +156,32 @@ def test_runs_with_several_back_ends_are_not_mixed(tmp_path: Path) -> None:
     gpu_run(tmp_path / "two", card(), system_info="Vulkan : NVIDIA H100 |")
     with pytest.raises(CalibrationError, match="with CUDA and .* with Vulkan: name those of one"):
         own_results([tmp_path / "one", tmp_path / "two"])
+
+
+@pytest.mark.parametrize("options", [{"ubatch_tokens": "many"}, {"slots": 0}, {"threads": [2]}])
+def test_options_that_are_none_are_an_error_in_one_line(tmp_path: Path, options: dict[str, object]) -> None:
+    run = gpu_run(tmp_path / "run", card(), **options)  # type: ignore[arg-type]
+    with pytest.raises(BadResults, match=r"no whole number above 0; leave that run out") as caught:
+        own_results([run])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_none_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    record = read_record(gpu_run(tmp_path / "run", card()))
+    odd = tuple(replace(s, model={**s.model, "model": "llama"}) for s in record.subjects[:1])
+    rewritten(tmp_path / "odd", replace(record, subjects=odd))
+    with pytest.raises(NothingToFit, match="no usable cell of NVIDIA H100 80GB HBM3: "):
+        own_results([tmp_path / "odd"])
+
+
+def test_a_copy_of_a_run_is_counted_once_and_named(tmp_path: Path) -> None:
+    run = gpu_run(tmp_path / "runs" / "one", card())
+    alone = own_results([run])
+    shutil.copytree(run, tmp_path / "runs" / "two")
+    shutil.rmtree(tmp_path / "runs" / "one-plain")
+    both = own_results([tmp_path / "runs"])
+    assert both.entries == alone.entries
+    assert any("two/journal.jsonl: a copy of " in reason for reason in both.left_out)
 
 
 def test_the_command_writes_the_file_and_says_what_is_in_it(tmp_path: Path) -> None:

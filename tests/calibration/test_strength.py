@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from rich.console import Console
 
 from calibration.fitters import PRIOR_SD, fit_speed
 from calibration.fitting import fit
+from calibration.local.ablation import ablations
 from calibration.report import show_fit
 from calibration.strength import LEAST_MODELS, SDS, Fits, Known, Strength
 from calibration.validate import fits_without, shape_of
 from estimator.coefficients import read_coefficients, write_coefficients
 from tests.calibration.making import MODELS, PRICES, observations, planted_run
+from tests.calibration.noisy import Day, noisy_run
+from tests.calibration.test_local_evidence import Q4_0, of_types
 from tests.planted import seconds
 
 # A machine whose prices are half or twice the prior's, in each phase some of either.
@@ -58,6 +62,30 @@ def test_the_strength_may_be_another_for_each_price() -> None:
     assert near[0] < near[1]
 
 
+def test_a_weight_type_that_the_prior_lacks_does_not_make_the_prices_that_it_has_dear() -> None:
+    """A machine like the prior's: what the prior knows stays as it is, whether a file has two unknown types or one."""
+    seen = of_types(["Q4_0"])[:4]
+    assert not PRICES.keys() & {"weights.Q4_0", "matmul.Q4_0"}
+    assert fit_speed(seen, PRICES).seconds_per_unit["attention.decode"] == pytest.approx(
+        PRICES["attention.decode"], rel=0.5
+    )
+    both = of_types(["Q8_0", "Q4_0"])
+    merged = ablations(both)["one price for all weights.T"]
+    assert fit_speed(merged, PRICES | Q4_0).seconds_per_unit["attention.decode"] == pytest.approx(
+        PRICES["attention.decode"], rel=0.5
+    )
+
+
+def test_a_price_of_nothing_in_the_prior_is_one_where_no_cell_has_the_term() -> None:
+    free = {**PRICES, "attention.decode_flop": 0.0, "attention.row": 0.0}
+    decode = [replace(o, terms={n: a for n, a in o.terms.items() if n in free}) for o in observations()]
+    fit = fit_speed([o for o in decode if o.phase == "decode"], free)
+    assert fit.seconds_per_unit["attention.row"] == 0.0
+    prefill = next(o for o in decode if o.phase == "prefill")
+    assert "attention.row" in prefill.terms
+    assert fit.seconds(prefill.terms) is not None
+
+
 def test_models_that_agree_with_the_prior_choose_it_strong_and_models_that_do_not_weak() -> None:
     alike, unlike = observations(noise=0.1), observations(noise=0.02, prices=UNLIKE)
     strong, weak = (Fits(seen, Known(PRICES)).strength(seen) for seen in (alike, unlike))
@@ -73,12 +101,23 @@ def test_under_three_models_and_without_a_prior_the_strength_is_the_default() ->
     assert Fits(enough, Known(None)).strength(enough) == Strength(PRIOR_SD, 0)
 
 
-def test_one_disturbed_cell_does_not_choose_the_strength() -> None:
+@pytest.mark.parametrize(("number", "times"), [(0, 20), (9, 1 / 20), (33, 1 / 20)])
+def test_one_disturbed_cell_does_not_choose_the_strength(number: int, times: float) -> None:
     seen = observations(noise=0.02, prices=UNLIKE)
-    disturbed = [replace(seen[0], seconds=20 * seen[0].seconds), *seen[1:]]
+    disturbed = [replace(o, seconds=times * o.seconds) if at == number else o for at, o in enumerate(seen)]
     chosen, quiet = (Fits(some, Known(PRICES)).strength(some) for some in (disturbed, seen))
     assert chosen.relative_sd > PRIOR_SD
     assert quiet.relative_sd > PRIOR_SD
+
+
+def test_where_no_strength_is_surely_better_the_default_stays() -> None:
+    """Six models that a weaker prior serves best, by less than they tell apart."""
+    rng = random.Random(3)
+    prices = {name: price * math.exp(0.3 * rng.gauss(0, 1)) for name, price in PRICES.items()}
+    seen = observations(noise=0.03, prices=prices)
+    kept = Fits(seen, Known(PRICES)).strength(seen)
+    assert kept == Strength(PRIOR_SD, len(MODELS))
+    assert "none surely better" in kept.words
 
 
 def test_a_model_that_is_left_out_is_left_out_of_the_choice_of_the_strength_too() -> None:
@@ -91,14 +130,16 @@ def test_a_model_that_is_left_out_is_left_out_of_the_choice_of_the_strength_too(
 
 
 def test_the_held_out_error_is_of_fits_that_choose_without_the_model(tmp_path: Path) -> None:
+    """Three models choose a weak prior; the two that are left when one is held out cannot choose: the default."""
     prior = fit([planted_run(tmp_path / "reference")], prior=None).coefficients
     prices = {name: entry.seconds_per_unit for name, entry in prior.speed.items()}
-    fitted = fit([planted_run(tmp_path / "run")], prior)
+    fitted = fit([noisy_run(tmp_path / "run", 1, Day(prices=UNLIKE), models=MODELS[-LEAST_MODELS:])], prior)
+    assert fitted.coefficients.prior["relative_sd"] > PRIOR_SD
+    assert len(fitted.residuals["decode"]) == 4 * LEAST_MODELS
     for residual in fitted.residuals["decode"]:
         rest = [o for o in fitted.observations if shape_of(o.file) != residual.group]
-        chosen = Fits(rest, Known(prices)).fit(rest)
         terms = next(o.terms for o in fitted.observations if o.label == residual.label)
-        assert residual.predicted == pytest.approx(chosen.seconds(terms), rel=1e-9)
+        assert residual.predicted == pytest.approx(fit_speed(rest, prices).seconds(terms), rel=1e-9)
 
 
 def test_the_coefficient_file_says_how_strong_the_prior_was_and_who_chose_it(tmp_path: Path) -> None:

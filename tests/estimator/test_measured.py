@@ -128,6 +128,13 @@ def test_one_of_several_devices_counts_where_the_engine_was_told_to_use_one(tmp_
         assert own_measurements(written(tmp_path, {**two, **told}), CARD).cells
 
 
+def test_of_two_cards_that_differ_it_is_not_taken_for_told_which_one_computed(tmp_path: Path) -> None:
+    path = written(tmp_path, {"gpu_info": "NVIDIA GeForce RTX 3090, NVIDIA GeForce RTX 4080", "devices": "CUDA0"})
+    with pytest.raises(Elsewhere, match="RTX 3090, NVIDIA GeForce RTX 4080, not on NVIDIA GeForce RTX 4080"):
+        own_measurements(path, CARD)
+    assert own_measurements(path, CARD, anyway=True).cells
+
+
 def test_results_of_another_card_are_refused_unless_they_are_wanted(tmp_path: Path) -> None:
     path = written(tmp_path, {}, {"gpu_info": "NVIDIA GeForce RTX 3090"})
     with pytest.raises(Elsewhere, match="measured on NVIDIA GeForce RTX 3090, not on NVIDIA GeForce RTX 4080"):
