@@ -98,11 +98,11 @@ class Builds:
         left_out = [*self._unreadable, *data.left_out, *impossible, *_others(self.parts, build)]
         if not kept:
             raise NothingToFit(f"no possible cell: {'; '.join(left_out[:3])}")
-        known = replace(self._machines.known(build), errors=_price_errors(self._prior))
+        known = replace(self._machines.known(build), errors=prior_errors(self._prior))
         return _fitted(build, replace(data, left_out=tuple(left_out)), kept, known, self._prior)
 
 
-def _price_errors(prior: Coefficients | None) -> dict[str, float]:
+def prior_errors(prior: Coefficients | None) -> dict[str, float]:
     """How well the prior knows its own prices, relative: no worse than a guess, which is what one model says."""
     return {
         name: min(GUESS_SD, GUESS_SD if entry.standard_error is None else entry.standard_error / entry.seconds_per_unit)

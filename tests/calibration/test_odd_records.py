@@ -103,7 +103,7 @@ def test_a_price_that_these_cells_leave_open_is_said_to_be_and_not_a_rate_that_n
     console = Console(width=100, record=True, file=StringIO())
     show_fit(console, fitted)
     rows = {words[0]: words[1:] for line in console.export_text().splitlines() if len(words := line.split()) > 4}
-    for name in ("attention.decode_flop", "weights.Q8_0", "step"):
+    for name in ("attention.decode", "weights.Q8_0", "layer"):
         assert rows[name][:3] == ["not", "determined", "-"]
     assert not [row for row in rows.values() if "e+1" in row[0]]
 
