@@ -79,7 +79,7 @@ def _guesses(fit: SpeedFit, rest: Sequence[Observation]) -> frozenset[str]:
     """The terms whose price in `fit`, made of `rest`, is a guess."""
     if not fit.guessed:
         return frozenset()
-    return fit.guessed.intersection(name for names in not_told_apart_by_phase(rest).values() for name in names)
+    return frozenset(name for names in not_told_apart_by_phase(rest, fit.guessed).values() for name in names)
 
 
 def _share(fit: SpeedFit, names: frozenset[str], o: Observation) -> float:
