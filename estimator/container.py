@@ -1,4 +1,4 @@
-"""What a memory limit of this process's control groups leaves: containers have less than the machine (Linux)."""
+"""Memory that is free now: the machine's, or what a limit of this process's control groups leaves (Linux)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ _NAMES = (
     ("memory.max", "memory.current", ("inactive_file", "active_file")),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file")),
 )
+
+
+def memory_free_bytes() -> int:
+    """Memory that is free now, or can be freed without swapping: the system's, or less if a container has a limit."""
+    import psutil  # here, because most commands need not pay for it
+
+    available = int(psutil.virtual_memory().available)
+    limited = container_free_bytes()
+    return available if limited is None else min(available, limited)
 
 
 def container_free_bytes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from estimator.coefficients import Coefficients
-from estimator.container import container_free_bytes
+from estimator.container import memory_free_bytes
 from estimator.errors import EstimatorError
 from estimator.probed import MOST_PER_S, Probed
 from estimator.processor import cpu_name
@@ -52,16 +52,7 @@ def this_machine(
     sources = dict.fromkeys(words for _, words in (bandwidth, compute) if words)
     source = "; ".join(sources) or "unknown"
     assumed = (_BY_PRODUCT,) if compute[1].startswith(_BY_DOCTOR) else ()
-    return Hardware(cpu, memory_bytes, free_bytes(), bandwidth[0], compute[0], source, assumptions=assumed)
-
-
-def free_bytes() -> int:
-    """Memory that is free now, or can be freed without swapping: the system's, or less if a container has a limit."""
-    import psutil
-
-    available = int(psutil.virtual_memory().available)
-    limited = container_free_bytes()
-    return available if limited is None else min(available, limited)
+    return Hardware(cpu, memory_bytes, memory_free_bytes(), bandwidth[0], compute[0], source, assumptions=assumed)
 
 
 def size_bytes(text: str) -> int:

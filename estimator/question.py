@@ -8,11 +8,12 @@ from dataclasses import replace
 from estimator.belonging import machine_differences, refuse
 from estimator.clouds import Instance, find_instance
 from estimator.coefficients import DEFAULT_PATH, Coefficients, find_coefficients
+from estimator.container import memory_free_bytes
 from estimator.device import catalogued_hardware, gpus_hardware
 from estimator.errors import EstimatorError
 from estimator.gpus import gpus_here
 from estimator.hardware import Part, find_part, find_parts
-from estimator.machine import free_bytes, identity, rate_per_s, size_bytes, this_machine
+from estimator.machine import identity, rate_per_s, size_bytes, this_machine
 from estimator.prices import Prices
 from estimator.probed import find_probed
 from estimator.reference.file import shipped_reference
@@ -98,7 +99,9 @@ def _gpus_here(
     host_rate = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
     hardware = replace(
         hardware,
-        host=Host(free_bytes(), host_rate, "free here now") if options.host_memory is None else _host(options, None),
+        host=Host(memory_free_bytes(), host_rate, "free here now")
+        if options.host_memory is None
+        else _host(options, None),
         link_bandwidth_bytes_per_s=None if options.link is None else rate_per_s(options.link, "B/s"),
         disk_bytes_per_s=disk,
     )
@@ -153,7 +156,7 @@ def _host(options: Namespace, instance: Instance | None) -> Host | None:
     bandwidth = None if options.host_bandwidth is None else rate_per_s(options.host_bandwidth, "B/s")
     if options.host_memory is not None:
         here = options.host_memory.strip().lower() == "here"
-        free = free_bytes() if here else size_bytes(options.host_memory)
+        free = memory_free_bytes() if here else size_bytes(options.host_memory)
         return Host(free, bandwidth, "free here now" if here else "stated")
     if instance is not None:
         return host_of(instance, bandwidth)

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from estimator.catalog import models
+from estimator.container import memory_free_bytes
 from estimator.errors import EstimatorError
 from estimator.probed import DEFAULT_PATH, Probed, keep_probed
 from harness.backends.chat import KEY, OPENAI_URL
@@ -24,7 +25,7 @@ from harness.choose import default_model
 from harness.errors import HarnessError
 from harness.fingerprint import this_machine
 from harness.first_run import first_plan
-from harness.host import blas_threads, memory_free_bytes, probes, this_host
+from harness.host import blas_threads, probes, this_host
 from harness.overhead import overhead
 from harness.plan import Plan
 from harness.record import Host, Machine, Probes

@@ -12,7 +12,6 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from estimator.container import container_free_bytes
 from estimator.processor import cpu_name
 from harness.fingerprint import temperature_c, timer_resolution_s
 from harness.record import DISTURBED_SHARE, Host, Probes
@@ -35,13 +34,6 @@ def this_host() -> Host:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )
-
-
-def memory_free_bytes() -> int:
-    """Memory that is free now, or can be freed without swapping: the system's, or less if a container has a limit."""
-    available = int(psutil.virtual_memory().available)
-    limited = container_free_bytes()
-    return available if limited is None else min(available, limited)
 
 
 def probes(threads: int, client_overhead_s: float | None = None, note: str = "") -> Probes:

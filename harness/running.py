@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from estimator.container import memory_free_bytes
 from harness import __version__
 from harness.asking import with_environment
 from harness.backends.llamacpp import engine_options
@@ -20,7 +21,7 @@ from harness.choose import default_model, require_room
 from harness.errors import BadResults, HarnessError, NotEnoughRoom
 from harness.fingerprint import this_machine
 from harness.first_run import first_plan
-from harness.host import memory_free_bytes, probes, this_host
+from harness.host import probes, this_host
 from harness.journal import JOURNAL, Journal, Scribe, find_journals, new_folder, read_record
 from harness.money import prices, spent_before_usd
 from harness.opening import BACKENDS, Lane, files_to_build, lanes, names_for, plan_of, runs_embedded

@@ -15,6 +15,8 @@ from pathlib import Path
 import platformdirs
 import psutil
 
+from estimator.errors import UnreadableFile
+from estimator.json_files import is_there
 from estimator.specs import Model
 from estimator.tensors import model_tensors, tensor_bytes
 from harness.errors import NotBuilt, NotEnoughRoom
@@ -141,9 +143,6 @@ def _remove(part: Path) -> None:
 
 def _is_there(path: Path) -> bool:
     try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise NotBuilt(f"cannot look for {path}: {error.strerror}; set YARDSTICK_CACHE to another folder") from error
-    return True
+        return is_there(path, "the model file")
+    except UnreadableFile as error:
+        raise NotBuilt(f"{error}; set YARDSTICK_CACHE to another folder") from error
