@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from calibration.errors import CalibrationError, NothingToFit
+from calibration.errors import CalibrationError
+from calibration.writing import written
 from estimator.errors import EstimatorError
 from harness.errors import HarnessError
-
-if TYPE_CHECKING:
-    from calibration.api.fitting import ApiFit
-    from calibration.fitting import Builds, Fitted
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -58,39 +54,9 @@ def fit(
     ] = False,
 ) -> None:
     """Fit the physical terms to stored runs and write one coefficient file; models behind an API go to api.json."""
-    from calibration.api.fitting import fit_api
-    from calibration.fitting import Builds, reference
-    from calibration.reading import read_behind_apis, read_dataset
-    from calibration.report import show_fit
-    from calibration.unsettled import last_words
+    from calibration.fit_command import fit_results
 
-    paths, known = results or [DEFAULT_RESULTS], reference() if prior else None
-    behind = read_behind_apis(paths)
-    apis = fit_api(behind.records)
-    wrote = apis is not None and _wrote_api(apis, output.with_name("api.json"))
-    if apis is not None and behind.alone:
-        if not wrote:
-            raise NothingToFit(
-                f"no model behind an API can be fitted: {'; '.join(apis.left_out[:3]) or 'no request was counted'}"
-            )
-        _left_out(behind.unreadable)
-        return
-    try:
-        builds = Builds(*read_dataset(paths, include_noisy), known)
-        fitted = builds.newest()
-    except NothingToFit as error:
-        if not wrote:
-            raise
-        _left_out([*behind.unreadable, f"every engine: {error}"])
-        return
-    show_fit(OUT, fitted)
-    _wrote_fit(fitted, output)
-    OUT.print(f"coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
-    for line in last_words(fitted, known, paths):
-        OUT.print(line, markup=False, highlight=False, soft_wrap=True)
-    if every:
-        # Beside a file that has no suffix the folder needs a name of its own.
-        _wrote_every(builds, output.with_suffix("") if output.suffix else output.with_name(f"{output.name}-builds"))
+    fit_results(OUT, results or [DEFAULT_RESULTS], output, include_noisy=include_noisy, prior=prior, every=every)
 
 
 @app.command()
@@ -124,58 +90,15 @@ def plan(
 ) -> None:
     """Choose the cells that shrink the uncertainty most per second, for `harness run --plan`."""
     from calibration.next_plan import Question, next_plan
-    from calibration.plan_file import plan_text, show_plan, write_plan
+    from calibration.plan_file import plan_text, show_plan
 
     question = Question(budget, model, measure, quant, repeats, memory, prior, fresh, include, speed, disk, models)
     known = results or ([DEFAULT_RESULTS] if DEFAULT_RESULTS.is_dir() and speed is None else [])
     planned, notes = next_plan(known, question)
     show_plan(OUT, planned)
-    write_plan(output, plan_text(planned, question.command(known)))
+    written(output, plan_text(planned, question.command(known)))
     for line in (*notes, f"plan: {output}; measure it with: python -m harness run --plan {output}"):
         OUT.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _wrote_api(fitted: ApiFit, output: Path) -> bool:
-    """Shows and writes the fit of APIs; whether there was one."""
-    from calibration.api.report import show_api
-    from estimator.api.file import write_api
-
-    show_api(OUT, fitted)
-    if fitted.coefficients is None:
-        return False
-    try:
-        write_api(output, fitted.coefficients)
-    except OSError as error:
-        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
-    OUT.print(f"API coefficients: {output}", markup=False, highlight=False, soft_wrap=True)
-    return True
-
-
-def _wrote_fit(fitted: Fitted, output: Path) -> None:
-    from estimator.coefficients import write_coefficients
-
-    try:
-        write_coefficients(output, fitted.coefficients)
-    except OSError as error:
-        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
-
-
-def _wrote_every(builds: Builds, folder: Path) -> None:
-    """A file for each build, and what machines differ by."""
-    from calibration.every import every, file_of, show_every
-
-    fitted, failed = every(builds)
-    files = [file_of(folder, one.build) for one in fitted]
-    for one, path in zip(fitted, files, strict=True):
-        _wrote_fit(one, path)
-    show_every(OUT, fitted, files)
-    _left_out(failed)
-    OUT.print(f"coefficients of {len(files)} builds: {folder}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _left_out(reasons: Sequence[str]) -> None:
-    for reason in reasons:
-        OUT.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -186,15 +109,12 @@ def own(
     gpu: Annotated[str | None, typer.Option(help="The GPU's name, where no driver told it.")] = None,
 ) -> None:
     """Write runs on a GPU in llama-bench's format, for `estimator predict --hardware GPU --measured FILE`."""
+    from calibration.fit_command import show_left_out
     from calibration.own import own_results
-    from estimator.json_files import write_whole
 
     found = own_results(results or [DEFAULT_RESULTS], include_noisy, gpu)
-    try:
-        write_whole(output, json.dumps(found.entries, indent=1) + "\n")
-    except OSError as error:
-        raise CalibrationError(f"cannot write {output}: {error.strerror}; choose another with --output") from error
-    _left_out(found.left_out)
+    written(output, json.dumps(found.entries, indent=1) + "\n")
+    show_left_out(OUT, found.left_out)
     told = f"{len(found.entries)} cells of {found.device} with {found.back_end}: {output}"
     OUT.print(told, markup=False, highlight=False, soft_wrap=True)
 
@@ -207,8 +127,9 @@ def api_reference(
     """Fit the shipped reference of hosted APIs to published requests, byte for byte the same each time."""
     from calibration.api.fitting import ApiFit
     from calibration.api.published import published as fit_published
+    from calibration.fit_command import wrote_api
 
-    _wrote_api(ApiFit(fit_published(published), ()), output)
+    wrote_api(OUT, ApiFit(fit_published(published), ()), output)
 
 
 @app.command()
@@ -276,7 +197,7 @@ def published(
     """Fit the reference for hardware of the catalogue from published measurements."""
     from calibration.published.building import built
     from calibration.published.evidence import machine_table
-    from calibration.published.report import gate_text, written
+    from calibration.published.report import gate_text
     from calibration.shown.tables import markdown
     from estimator.reference.file import reference_text
 

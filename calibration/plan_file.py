@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from calibration.errors import CalibrationError
 from calibration.planning import Planned
 from estimator.specs import Workload
 
@@ -49,19 +45,6 @@ def plan_text(planned: Planned, made_by: str) -> str:
 def _shape(work: Workload) -> str:
     depth = f", depth_tokens = {work.depth_tokens}" if work.depth_tokens else ""
     return f"{{ prompt_tokens = {work.prompt_tokens}, output_tokens = {work.output_tokens}{depth} }}"
-
-
-def write_plan(path: Path, text: str) -> None:
-    """The file, in place by a rename. Raises CalibrationError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise CalibrationError(f"cannot write {path}: {error.strerror}; choose another with --output") from error
 
 
 def show_plan(console: Console, planned: Planned) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from threadpoolctl import threadpool_limits
 
-from calibration.errors import CalibrationError
 from calibration.published.building import Built
 from calibration.published.evidence import TABLES
 from calibration.published.gate import Gated
@@ -37,11 +34,3 @@ def evidence(found: Built) -> Evidence:
     with threadpool_limits(1, user_api="blas"):
         tables = [gate_table(found.gate), *(table(found) for table in TABLES), *worst_tables(found)]
     return evidence_of(found, tables)
-
-
-def written(path: Path, text: str) -> None:
-    """Writes `text`. Raises CalibrationError."""
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise CalibrationError(f"cannot write {path}: {error.strerror}; choose another place") from error

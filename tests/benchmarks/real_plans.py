@@ -26,9 +26,10 @@ from calibration.design import exchanged, greedy
 from calibration.fitters import SpeedFit
 from calibration.fitting import fit, reference, speed_of
 from calibration.observations import Observation
-from calibration.plan_file import plan_text, write_plan
+from calibration.plan_file import plan_text
 from calibration.planning import Choice, Wish, choice_among, planned
 from calibration.reading import read_dataset
+from calibration.writing import written
 from estimator.catalog import find_model
 from estimator.specs import Workload
 from estimator.tensors import model_file
@@ -92,7 +93,7 @@ def _write(path: Path, choice: Choice, chosen: Sequence[int]) -> None:
     spent = choice.problem.spent_s(chosen)
     found = planned(replace(choice, problem=replace(choice.problem, budget_s=spent)), chosen)
     # A fixed number of requests a cell, however long they take.
-    write_plan(path, f"repeats = {REPEATS}\n" + plan_text(found, "python -m tests.benchmarks.real_plans write"))
+    written(path, f"repeats = {REPEATS}\n" + plan_text(found, "python -m tests.benchmarks.real_plans write"))
     sys.stdout.write(f"{path}: {len(chosen)} cells, {spent / 60:.1f} min by the prior's account\n")
 
 

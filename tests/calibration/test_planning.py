@@ -17,9 +17,10 @@ from calibration.errors import CalibrationError, NothingToFit
 from calibration.fitting import fit, reference
 from calibration.next_plan import Question, next_plan
 from calibration.observations import Observation
-from calibration.plan_file import plan_text, write_plan
+from calibration.plan_file import plan_text
 from calibration.planning import Planned, Wish, plan
 from calibration.unsettled import Unsettled, last_words, lines
+from calibration.writing import written
 from estimator.catalog import find_model
 from estimator.errors import EstimatorError
 from estimator.specs import Workload
@@ -184,7 +185,7 @@ def test_words_that_mean_nothing_are_refused(question: Question, said: str) -> N
 def test_a_plan_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CalibrationError, match="cannot write"):
-        write_plan(tmp_path / "file" / "plan.toml", "")
+        written(tmp_path / "file" / "plan.toml", "")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
