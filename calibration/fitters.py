@@ -33,6 +33,8 @@ PRIOR_SD, ALIKE_SD, NOISE_SD = 0.2, 0.3, 0.05
 MEMORY_NOISE_SD, MEMORY_PRIOR_SD = 0.01, 0.2
 # A type that nobody measured before is guessed as the middle of its kind, to a factor.
 GUESS_SD = 1.0
+# What the data alone are to say: only so much that what they leave open has one answer, whatever rounding does.
+FREE_SD = 10.0
 # Work of one kind, a query at a time: of cells with short prompts and no context the first is too small to be told.
 ALIKE_TERMS = {"attention.row": "attention.decode", "attention.row_flop": "attention.decode_flop"}
 # Residuals beyond this count linearly, not squared (Huber), so that one disturbed cell bends little.
@@ -80,9 +82,10 @@ def fit_speed(
     default = PRIOR_SD if prior else ALIKE_SD
     stated = sds if isinstance(sds, Mapping) else dict.fromkeys(names, sds or default)
     trust = [GUESS_SD if name in guessed else stated.get(name, default) for name in names]
-    # Alone in its kind a price is what the data say; of two alike the one that they can tell.
-    free = set() if prior else {name for name in names if _family(name) == name}
-    known = np.array([(scaled.get(n, 0.0) > 0 or n in (prior or ())) and n not in free for n in names])
+    if not prior:
+        # Alone in its kind a price is what the data say; of two alike the one that they can tell.
+        trust = [FREE_SD if _family(name) == name else sd for name, sd in zip(names, trust, strict=True)]
+    known = np.array([scaled.get(name, 0.0) > 0 or name in (prior or ()) for name in names])
     pull = np.diag(np.where(known, NOISE_SD / np.array(trust), 0.0))[known]
     values = robust(rows * units, pull, pull @ [float(scaled.get(name, 0.0) > 0) for name in names])
     # Free in the prior and in no observation: still free.
@@ -133,7 +136,8 @@ def _alike_prior(observations: Sequence[Observation]) -> dict[str, float]:
     families = sorted({_family(name) for o in observations for name in o.terms})
     rows = np.array([[_amount(o, family) / o.seconds for family in families] for o in observations])
     largest = np.where(rows.max(axis=0) > 0, rows.max(axis=0), 1.0)
-    prices = robust(rows / largest, np.zeros((0, len(families))), np.zeros(0)) / largest
+    least = NOISE_SD / FREE_SD * np.eye(len(families))
+    prices = robust(rows / largest, least, np.zeros(len(families))) / largest
     alike = dict(zip(families, prices, strict=True))
     return {name: float(alike[_family(name)]) for o in observations for name in o.terms}
 

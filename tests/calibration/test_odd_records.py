@@ -16,7 +16,7 @@ from calibration.report import show_fit
 from harness.errors import BadResults
 from harness.journal import JOURNAL, Journal, read_heads, read_record
 from harness.record import Line, Probes, Record
-from tests.calibration.making import MODELS, planted_run
+from tests.calibration.making import MODELS, PRICES, planted_run
 from tests.calibration.noisy import noisy_run
 
 
@@ -100,12 +100,26 @@ def test_one_cell_alone_gives_no_interval_no_standard_error_and_says_what_it_can
 def test_a_price_that_these_cells_leave_open_is_said_to_be_and_not_a_rate_that_nothing_has(tmp_path: Path) -> None:
     record = read_record(planted_run(tmp_path / "run", models=MODELS[:1]))
     fitted = fit([rewritten(tmp_path / "two", replace(record, requests=record.requests[:8]))], prior=None)
+    rows, text = shown(fitted)
+    for name in ("attention.decode_flop", "weights.Q8_0", "step"):
+        assert name in text[text.index("decode: cannot be told apart by these cells") :]
+    assert not [row for row in rows.values() if "e+1" in row[0]]
+    # What two cells leave open is shared out, not given to one term alone, which no other model's cells would bear.
+    known = fitted.coefficients.speed
+    assert [known[name].seconds_per_unit / PRICES[name] for name in ("weights.Q8_0", "layer")] == pytest.approx(
+        [1, 1], abs=0.8
+    )
+    free = replace(known["weights.Q8_0"], seconds_per_unit=1e-30)
+    nothing = replace(fitted.coefficients, speed=known | {"weights.Q8_0": free})
+    assert shown(replace(fitted, coefficients=nothing))[0]["weights.Q8_0"][:3] == ["not", "determined", "-"]
+
+
+def shown(fitted: Fitted) -> tuple[dict[str, list[str]], str]:
+    """The words of each row of the printed table, and all of it on one line."""
     console = Console(width=100, record=True, file=StringIO())
     show_fit(console, fitted)
-    rows = {words[0]: words[1:] for line in console.export_text().splitlines() if len(words := line.split()) > 4}
-    for name in ("attention.decode", "weights.Q8_0", "layer"):
-        assert rows[name][:3] == ["not", "determined", "-"]
-    assert not [row for row in rows.values() if "e+1" in row[0]]
+    text = console.export_text()
+    return {words[0]: words[1:] for line in text.splitlines() if len(words := line.split()) > 4}, " ".join(text.split())
 
 
 def test_terms_that_are_constant_in_all_cells_are_named_and_others_are_not(tmp_path: Path) -> None:
@@ -192,8 +206,6 @@ def test_what_a_user_wrote_is_no_head_of_a_journal(tmp_path: Path) -> None:
 
 
 def test_standard_errors_hold_the_planted_prices_and_runs_are_known_to_differ(tmp_path: Path) -> None:
-    from tests.planted import PRICES
-
     runs = [noisy_run(tmp_path / str(day), day) for day in range(3)]
     c = fit(runs, prior=None).coefficients
     assert c.evidence.error_method == "jackknife over 6 models, each left out whole, and what runs differ by"
