@@ -165,23 +165,25 @@ def beginning(problem: Problem, parts: Iterable[int], count: int) -> list[int]:
 
 
 def exchanged(problem: Problem, chosen: list[int], kept: Iterable[int] = ()) -> list[int]:
-    """`chosen` improved by leaving out a cell, or a whole part, and filling up, while that helps; `kept` ones stay.
+    """`chosen` improved by leaving out a cell, or a whole part, and filling up, while that helps.
 
-    What is left out makes room for the cell that is worth most, or for those that are worth most a second. Each pass
-    tries every exchange and keeps those that lower the criterion.
+    What is left out makes room for the cell that is worth most, or for those that are worth most a second; one that is
+    `kept` for another of its own part. Each pass tries every exchange and keeps those that lower the criterion.
     """
     best, fixed = problem.criterion(chosen), set(kept)
     for _ in range(_PASSES):
         before = best
         for out in _exchanges(problem, chosen):
-            if not out <= set(chosen) or out & fixed:
+            if not out <= set(chosen) or (out & fixed and len(out) > 1):
                 continue
-            rest = [cell for cell in chosen if cell not in out]
-            for start in (rest, rest + _largest(problem, rest)):
-                tried = greedy(problem, start)
+            rest, place = [cell for cell in chosen if cell not in out], out & fixed
+            for more in _others_of_its_part(problem, rest, out) if place else ([], _largest(problem, rest)):
+                tried = greedy(problem, rest + more)
                 value = problem.criterion(tried)
                 if value < best * (1 - 1e-6):
                     chosen, best = tried, value
+                    if place:  # what took the place of a kept cell is kept in its stead
+                        fixed, place = fixed - place | set(more), set(more)
         if best > before * (1 - 1e-3):
             break
     return chosen
@@ -191,6 +193,13 @@ def _largest(problem: Problem, found: list[int]) -> list[int]:
     """The cell that is worth most, whatever it costs, of those that fit the rest of the budget."""
     free, _ = problem.affordable(found)
     return [int(free[np.argmax(gains(problem, problem.after(found), free))])] if len(free) else []
+
+
+def _others_of_its_part(problem: Problem, rest: list[int], out: set[int]) -> list[list[int]]:
+    """Each other cell of the part of the only one in `out` that the budget holds beside the rest."""
+    alike = np.flatnonzero(problem.part == problem.part[min(out)])
+    others = [int(cell) for cell in alike if cell not in out and cell not in rest]
+    return [[cell] for cell in others if problem.holds([*rest, cell])]
 
 
 def _exchanges(problem: Problem, chosen: list[int]) -> list[set[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -61,6 +62,24 @@ def test_a_plan_is_nearly_as_good_as_the_best_of_all(seed: int) -> None:
     every = chain.from_iterable(combinations(range(8), size) for size in range(1, 9))
     best = min(some.criterion(cells) for cells in every if some.spent_s(cells) <= 12)
     assert some.criterion(exchanged(some, greedy(some))) <= 1.2 * best
+
+
+def test_a_cell_that_must_stay_makes_room_for_another_of_its_own_part_and_for_no_other() -> None:
+    some = problem()
+    dear, cheap = (cell for cell in range(len(some.cost_s)) if some.part[cell] == 0)
+    # The same rows at nine times the price: whoever must have one of the two takes the cheap one.
+    rows = some.rows.copy()
+    rows[dear] = rows[cheap]
+    cost_s = some.cost_s.copy()
+    cost_s[dear] = 9 * cost_s[cheap]
+    some = replace(some, rows=rows, cost_s=cost_s, budget_s=float(cost_s[dear] + some.opening_s[0]))
+    better = exchanged(some, greedy(some, [dear]), [dear])
+    assert dear not in better
+    assert cheap in better
+    assert some.criterion(better) < some.criterion(greedy(some, [dear]))
+    # Where all of its part is worthless the part stays all the same.
+    rows[[dear, cheap]] = 0.0
+    assert {dear, cheap} & set(exchanged(replace(some, rows=rows), greedy(some, [dear]), [dear]))
 
 
 def test_a_budget_that_holds_no_cell_gives_no_plan() -> None:
