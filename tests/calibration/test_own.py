@@ -184,6 +184,7 @@ def test_a_copy_of_a_run_is_counted_once_and_named(tmp_path: Path) -> None:
     assert any("two/journal.jsonl: a copy of " in reason for reason in both.left_out)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file_and_says_what_is_in_it(tmp_path: Path) -> None:
     run = gpu_run(tmp_path / "run", card())
     output = tmp_path / "own.json"
