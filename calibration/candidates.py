@@ -22,8 +22,8 @@ QUANTS = ("Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 # one micro-batch; each without and with a context.
 LENGTHS = ((24, 12), (48, 12), (64, 16), (160, 8), (512, 16))
 DEPTHS = (0, 256, 1024, 2048)
-# What may be asked.
-ASKED_PROMPTS, ASKED_OUTPUT, ASKED_DEPTHS = (64, 512, 2048), 128, (0, 1024, 4096)
+# What may be asked: a turn of a chat, whose attention goes query by query, a page, some pages.
+ASKED_PROMPTS, ASKED_OUTPUT, ASKED_DEPTHS = (32, 512, 2048), 128, (0, 1024, 4096)
 REPEATS = 4
 # Building writes random blocks, loading reads the file and repacks some types. Rates of the shipped reference's machine
 # and 52 loads on it (medians: 0.2 GB/s where the types are repacked, 2 GB/s where they are not, a second besides).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,37 +21,18 @@ from calibration.observations import Dataset as Dataset  # noqa: PLC0414
 from calibration.observations import MemoryObservation as MemoryObservation  # noqa: PLC0414
 from calibration.observations import Observation as Observation  # noqa: PLC0414
 from calibration.observations import PhaseName as PhaseName  # noqa: PLC0414
+from calibration.pools import MEASURES, Pool, Visit, believed, contradiction
 from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
 from estimator.theory.terms import decode_terms, prefill_terms
-from harness.disturbances import Noise, disturbances
-from harness.metrics import tpot_s, ttft_s
-from harness.noise import Finding
+from harness.disturbances import Noise
 from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
-from harness.verdict import Verdict, cell_verdict, engine_confirms, median_error
+from harness.verdict import Verdict, engine_confirms, median_error
 
-# Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
-# and drifts, by 1.21 at most over 118 cells.
-CONTRADICTION = 1.4
-MEASURES: dict[PhaseName, Callable[[Request], float | None]] = {"prefill": ttft_s, "decode": tpot_s}
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
-
-
-@dataclass
-class _Pool:
-    """The requests of one cell of one build, from every run that measured it."""
-
-    subject: Subject
-    facts: str
-    journal: str
-    requests: list[Request] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    cpu_shares: list[float] = field(default_factory=list)
-    findings: list[list[Finding]] = field(default_factory=list)
-    failed: int = 0
 
 
 @dataclass
@@ -62,7 +43,7 @@ class _Found:
     left_out: list[str] = field(default_factory=list)
     noisy: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
-    pools: dict[tuple[Build, str, Cell], _Pool] = field(default_factory=dict)
+    pools: dict[tuple[Build, str, Cell], Pool] = field(default_factory=dict)
     probes: dict[Build, Probes] = field(default_factory=dict)
 
 
@@ -112,26 +93,26 @@ def _take(found: _Found, record: Record, subject: Subject, build: Build) -> None
     _add_to(found.pools, record, subject, build)
 
 
-def _judged(found: _Found, key: tuple[Build, str, Cell], pool: _Pool, include_noisy: bool) -> list[Observation]:
+def _judged(found: _Found, key: tuple[Build, str, Cell], pool: Pool, include_noisy: bool) -> list[Observation]:
     build, _, cell = key
-    verdict = cell_verdict(
-        pool.requests, pool.failed, pool.cpu_shares, disturbances=disturbances(pool.findings), pooled=True
-    )
-    doubt = f"{cell.label} in {pool.journal}: {verdict.word} ({'; '.join(verdict.reasons)})"
+    pool, apart = believed(pool, cell)
+    found.left_out += apart
+    verdict = pool.verdict()
+    doubt = f"{cell.label} in {pool.run}: {verdict.word} ({'; '.join(verdict.reasons)})"
     if late := include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
         # The wire's times are right: what is left to judge is the rest.
         verdict = Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:])
     if verdict.word != "VALID" and not (verdict.word == "NOISY" and include_noisy):
         # Runs that contradict each other make the pool noisy: then that is the reason.
-        found.left_out += _contradictions(cell, pool) or [doubt]
+        found.left_out += pool.contradictions(cell) or [doubt]
         return []
     if cell.is_load:
-        found.left_out.append(f"{cell.label} in {pool.journal}: loads are measured but not fitted yet")
+        found.left_out.append(f"{cell.label} in {pool.run}: loads are measured but not fitted yet")
         return []
     if verdict.word == "NOISY":
         found.noisy.append(doubt)
     if late:
-        found.late.append(f"{cell.label} in {pool.journal}: the engine's own clock confirms the wire's")
+        found.late.append(f"{cell.label} in {pool.run}: the engine's own clock confirms the wire's")
     seen = _observations(build, cell, pool, found.left_out)
     return seen if verdict.word == "VALID" else [replace(o, noisy=True) for o in seen]
 
@@ -161,7 +142,7 @@ def _best(known: Probes | None, latest: Probes) -> Probes:
     return replace(latest, read_bytes_per_s=max(read, default=None), matmul_flop_per_s=max(multiplied, default=None))
 
 
-def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject: Subject, build: Build) -> None:
+def _add_to(pools: dict[tuple[Build, str, Cell], Pool], record: Record, subject: Subject, build: Build) -> None:
     told = {name: subject.options.get(name) for name in ("ubatch_tokens", "flash_attention", "gpu_layers")}
     facts = json.dumps(subject.model, sort_keys=True)
     key = facts + json.dumps(told, sort_keys=True)
@@ -171,16 +152,15 @@ def _add_to(pools: dict[tuple[Build, str, Cell], _Pool], record: Record, subject
         if request.subject_id == subject.subject_id and request.phase == "counted":
             visited.setdefault(request.cell, []).append(request)
     for cell, requests in visited.items():
-        pool = pools.setdefault((build, key, cell), _Pool(subject, facts, record.header.run_id))
         succeeded = [request for request in requests if request.error is None]
-        pool.requests += succeeded
-        pool.runs += [record.header.run_id] * len(succeeded)
-        pool.failed += len(requests) - len(succeeded)
-        pool.cpu_shares += cpu.of(succeeded)
-        pool.findings += noise.findings(succeeded)
+        visit = Visit(
+            record.header.run_id, succeeded, len(requests) - len(succeeded), cpu.of(succeeded),
+            noise.findings(succeeded),
+        )  # fmt: skip
+        pools.setdefault((build, key, cell), Pool(subject, facts)).visits.append(visit)
 
 
-def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) -> list[Observation]:
+def _observations(build: Build, cell: Cell, pool: Pool, left_out: list[str]) -> list[Observation]:
     # What was prefilled is what the server says was not cached, not what the plan meant to be cached.
     told = [r.usage.cached_tokens for r in pool.requests if r.usage.cached_tokens is not None]
     cached = round(median(told)) if told else cell.depth_tokens
@@ -189,52 +169,19 @@ def _observations(build: Build, cell: Cell, pool: _Pool, left_out: list[str]) ->
     work = Workload(fresh, cell.output_tokens, cached, ubatch_tokens=ubatch)
     found = []
     for phase in MEASURES:
-        timed = _timed(pool, phase)
-        values, by_run = [seconds for _, seconds in timed], _by_run(timed)
+        values, by_run = [seconds for _, seconds in pool.timed(phase)], pool.by_run(phase)
         if not values:
             continue
-        if against := _contradiction(by_run):
+        if against := contradiction(by_run):
             left_out.append(f"{phase} of {cell.label}: {against}")
             continue
         found.append(
             Observation(
                 build, phase, _file(pool.facts), work, _amounts(pool.facts, work)[phase], median(values), len(values),
-                pool.journal, median_error(values), by_run,
+                pool.run, median_error(values), by_run,
             )
         )  # fmt: skip
     return found
-
-
-def _timed(pool: _Pool, phase: PhaseName) -> list[tuple[str, float]]:
-    """Run and seconds of each request that has the phase."""
-    measure = MEASURES[phase]
-    return [(run, s) for run, r in zip(pool.runs, pool.requests, strict=True) if (s := measure(r)) is not None]
-
-
-def _by_run(timed: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    runs: dict[str, list[float]] = {}
-    for run, seconds in timed:
-        runs.setdefault(run, []).append(seconds)
-    return tuple((run, median(values)) for run, values in runs.items())
-
-
-def _contradictions(cell: Cell, pool: _Pool) -> list[str]:
-    """A sentence on each phase of the cell in which runs contradict each other."""
-    told = {phase: _contradiction(_by_run(_timed(pool, phase))) for phase in MEASURES}
-    return [f"{phase} of {cell.label}: {against}" for phase, against in told.items() if against]
-
-
-def _contradiction(by_run: tuple[tuple[str, float], ...]) -> str | None:
-    """Where runs of one build say what cannot both be true of it; no median between them is."""
-    if not by_run:
-        return None
-    fast, slow = (pick(by_run, key=lambda entry: entry[1]) for pick in (min, max))
-    if slow[1] <= CONTRADICTION * fast[1]:
-        return None
-    return (
-        f"contradictory: {fast[1] * 1e3:.4g} ms in {fast[0]}, {slow[1] * 1e3:.4g} ms in {slow[0]}, of the same build; "
-        "measure again, or leave the wrong run out"
-    )
 
 
 def build_of(host: Host, subject: Subject) -> Build:

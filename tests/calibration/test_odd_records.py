@@ -141,6 +141,17 @@ def test_runs_that_contradict_each_other_are_left_out_by_name_with_both_figures(
     assert fitted.coefficients.records.models == len(MODELS) - 1
 
 
+def test_a_noisy_run_says_nothing_against_a_valid_one_that_it_contradicts(tmp_path: Path) -> None:
+    planted_run(tmp_path / "a")
+    planted_run(tmp_path / "b", models=MODELS[:1], scale=lambda repeat: (1.5, 3.0)[repeat % 2])
+    fitted, quiet = fit([tmp_path], prior=None), fit([tmp_path / "a"], prior=None)
+    told = said(fitted, ", and contradicted by a")
+    assert len(told) == 4
+    assert " in b: NOISY (TTFT varies by " in told[0]
+    assert fitted.coefficients.records.models == len(MODELS)
+    assert {o.seconds for o in fitted.observations} == {o.seconds for o in quiet.observations}
+
+
 def test_a_copy_of_a_journal_is_counted_once_and_named(tmp_path: Path) -> None:
     original = planted_run(tmp_path / "a")
     shutil.copytree(original, tmp_path / "copy")

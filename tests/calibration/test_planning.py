@@ -44,7 +44,13 @@ def seen(quant: str) -> list[Observation]:
     found = []
     for name in ("qwen2.5:0.5b", "tinyllama:1.1b"):
         file = model_file(find_model(name), quant)
-        for work in (Workload(24, 12), Workload(64, 16), Workload(160, 8), Workload(64, 16, 1024)):
+        for work in (
+            Workload(24, 12),
+            Workload(64, 16),
+            Workload(160, 8),
+            Workload(24, 12, 1024),
+            Workload(64, 16, 1024),
+        ):
             for phase, terms in terms_of(file, work).items():
                 seconds = sum(prices[term] * amount for term, amount in terms.items())
                 found.append(Observation(BUILD, phase, file, work, terms, seconds, 4, "seen", 0.02))
