@@ -1,6 +1,9 @@
 # Two commands do everything: `make run` (the main job) and `make test` (all tests). Both set up
 # .venv first from requirements.lock, and only when the lock file is newer than the environment.
 
+# Tests start hundreds of processes: where bytecode may not be kept each compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -4,11 +4,12 @@
 measured on a quiet machine by `python -m harness run --plan FOLDER/NAME.toml --results FOLDER/NAME`. Then
 `python -m tests.benchmarks.real_plans errors FOLDER` fits grid, optimal and random apart, with the shipped prior, and
 predicts what was held out: models, and a weight type, that no other plan holds. All are chosen before measuring.
-`first_run` is what `harness run` measured by itself on the same machine; what it has of a model in any type is not held
-out for it. The planner knows the prior alone, so it takes a third of the grid's time by its own account; the table says
-how long each run really took, from its first request to its last. A shared machine's memory is faster for minutes at
-a time (here by a sixth), so one visit to a model is no truth: held_out_again and later are three runs with two requests
-a cell (repeats = 2, seeds 1 to 3) with something else between them.
+`first_run` and `default` are what `harness run` measured by itself on the same machine, by the stored plan of then and
+of now; what a run has of a model in any type is not held out for it. The planner knows the prior alone, so it takes a
+third of the grid's time by its own account; the table says how long each run really took, from its first request to its
+last. A shared machine's memory is faster for minutes at a time (here by a sixth), so one visit to a model is no truth:
+held_out_again and later are three and four runs with two requests a cell (repeats = 2, other seeds), and something
+else between them.
 """
 
 from __future__ import annotations
@@ -48,13 +49,11 @@ HELD_OUT = (("tinyllama:1.1b", "Q4_0"), ("qwen2.5:1.5b", "Q8_0"), ("llama3.2:3b"
 # A second set, chosen after the fit of the first was known and before any of it was measured.
 LATER = (("gemma2:2b", "Q4_0"), ("falcon3:3b", "Q4_K_M"), ("smollm2:360m", "Q8_0"), ("qwen2.5:0.5b", "Q4_0"))
 HELD_OUT_WORKS = (Workload(32, 24), Workload(128, 16), Workload(384, 8), Workload(48, 16, 512))
-RUNS = ("grid", "optimal", "random", "first_run")
+RUNS = ("grid", "optimal", "random", "first_run", "default")
 # Sets of cells that no plan measured: right after the first run, once; the same three times over a quarter of an hour,
 # hours later; others, three times.
 ASIDE = ("held_out", "held_out_again", "later")
 COLUMNS = ("decode", "prefill")
-# What `harness run` chose to measure of the models held out, in other types.
-MEASURED_BY_ITSELF = ("tinyllama:1.1b", "qwen2.5:0.5b", "smollm2:360m")
 
 
 def cells_of(files: Sequence[tuple[str, str]], works: Sequence[Workload]) -> list[Cell]:
@@ -109,16 +108,16 @@ def _write(path: Path, choice: Choice, chosen: Sequence[int]) -> None:
 
 def errors(folder: Path) -> None:
     """The table: each run's fit against each set that was held out."""
-    fits = {name: fit([folder / name], reference(), include_noisy=True).coefficients for name in RUNS}
+    fits = {name: fit([folder / name], reference(), include_noisy=True) for name in RUNS}
     rows = []
     for aside in ASIDE:
         data, _ = read_dataset([folder / aside], include_noisy=True)
         for name, fitted in fits.items():
-            own = name == "first_run"
-            asked = [o for o in data.observations if not (own and o.file.model.name in MEASURED_BY_ITSELF)]
-            entry = [aside, name, f"{fitted.records.cells}", f"{_minutes(folder / name):.1f}"]
+            own = {o.file.model.name for o in fitted.observations}
+            asked = [o for o in data.observations if o.file.model.name not in own]
+            entry = [aside, name, f"{fitted.coefficients.records.cells}", f"{_minutes(folder / name):.1f}"]
             for phase in COLUMNS:
-                entry += _errors(speed_of(fitted), [o for o in asked if o.phase == phase])
+                entry += _errors(speed_of(fitted.coefficients), [o for o in asked if o.phase == phase])
             rows.append(entry)
     heads = [text for phase in COLUMNS for text in (phase, "worst", "other type", "worst")]
     print_table(("held out", "plan", "cells", "min", *heads), rows)
