@@ -22,6 +22,7 @@ from calibration.candidates import (
     measurable,
     opening_cost_s,
     questions,
+    telling,
     usual_models,
     warmup_s,
 )
@@ -163,8 +164,8 @@ def choose_from(
     files = files_that_fit(named or usual_models(), quants, wish.memory_bytes, memory)
     may = files_that_fit(only, quants, wish.memory_bytes, memory) if only else files
     sure = [files_that_fit([find_model(name)], [quant], wish.memory_bytes, memory)[0] for name, quant in wish.include]
-    cells = measurable([*may, *(file for file in sure if file not in may)], wish.repeats)
-    if not cells:
+    able = measurable([*may, *(file for file in sure if file not in may)], wish.repeats)
+    if not (cells := able if named or only else telling(able)):
         raise CalibrationError(
             f"nothing to measure: weights under {LEAST_WEIGHTS_BYTES >> 20} MiB may lie in a cache and show little of "
             "what reading memory costs: name a larger model with --model or --measure"
