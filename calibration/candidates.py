@@ -32,7 +32,7 @@ _SPARE_BYTES = 512 * 2**20
 # Of smaller weights a processor's cache may hold a good part: decode would not show what reading memory costs.
 LEAST_WEIGHTS_BYTES = 256 * 2**20
 # Of still rather small ones what each row costs beside its bytes is a third of a token: nobody wants them who may have
-# others. Real runs that measured such models, and one of 7 B, were 14 to 16 % off in decode on models of 1 to 3 B.
+# others (DESIGN.md; two real runs that measured such files were 9 to 16 % off in decode on models of 1 to 3 B).
 TELLING_WEIGHTS_BYTES, ENOUGH_MODELS = 384 * 2**20, 6
 
 
@@ -102,10 +102,10 @@ def measurable(files: Iterable[ModelFile], repeats: int = REPEATS) -> list[Cell]
     return [Cell(f, w, repeats) for f in large for w in works if w.longest_tokens <= f.model.context_tokens]
 
 
-def telling(cells: Sequence[Cell]) -> list[Cell]:
+def telling(files: Sequence[ModelFile]) -> list[ModelFile]:
     """Those whose weights tell what reading memory costs, if they are of enough models; else all."""
-    large = [cell for cell in cells if cell.file.weight_bytes >= TELLING_WEIGHTS_BYTES]
-    return large if len({cell.file.model.name for cell in large}) >= ENOUGH_MODELS else list(cells)
+    large = [file for file in files if file.weight_bytes >= TELLING_WEIGHTS_BYTES]
+    return large if len({file.model.name for file in large}) >= ENOUGH_MODELS else list(files)
 
 
 def questions(files: Iterable[ModelFile]) -> list[Cell]:

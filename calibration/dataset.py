@@ -21,7 +21,7 @@ from calibration.observations import Dataset as Dataset  # noqa: PLC0414
 from calibration.observations import MemoryObservation as MemoryObservation  # noqa: PLC0414
 from calibration.observations import Observation as Observation  # noqa: PLC0414
 from calibration.observations import PhaseName as PhaseName  # noqa: PLC0414
-from calibration.pools import MEASURES, Pool, Visit, believed, contradiction
+from calibration.pools import MEASURES, Pool, Visit, believed, contradiction, judged
 from estimator.errors import EstimatorError
 from estimator.facts import model_file_from_facts
 from estimator.specs import ModelFile, Workload
@@ -29,7 +29,7 @@ from estimator.theory.terms import decode_terms, prefill_terms
 from harness.disturbances import Noise
 from harness.record import Cell, Host, Probes, Record, Request, Subject
 from harness.summary import CpuShares, loaded
-from harness.verdict import Verdict, engine_confirms, median_error
+from harness.verdict import median_error
 
 # Back ends whose engine says what it loaded and how long it computed.
 _FITTED = ("llamacpp", "simulated")
@@ -95,13 +95,11 @@ def _take(found: _Found, record: Record, subject: Subject, build: Build) -> None
 
 def _judged(found: _Found, key: tuple[Build, str, Cell], pool: Pool, include_noisy: bool) -> list[Observation]:
     build, _, cell = key
-    pool, apart = believed(pool, cell)
+    pool, apart = believed(pool, cell, include_noisy)
     found.left_out += apart
     verdict = pool.verdict()
     doubt = f"{cell.label} in {pool.run}: {verdict.word} ({'; '.join(verdict.reasons)})"
-    if late := include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(pool.requests):
-        # The wire's times are right: what is left to judge is the rest.
-        verdict = Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:])
+    verdict, late = judged(verdict, pool.requests, include_noisy)
     if verdict.word != "VALID" and not (verdict.word == "NOISY" and include_noisy):
         # Runs that contradict each other make the pool noisy: then that is the reason.
         found.left_out += pool.contradictions(cell) or [doubt]

@@ -162,10 +162,10 @@ def choose_from(
     named, only = (_models(names) for names in (wish.models, wish.measure))
     memory = prior.memory if prior else None
     files = files_that_fit(named or usual_models(), quants, wish.memory_bytes, memory)
-    may = files_that_fit(only, quants, wish.memory_bytes, memory) if only else files
+    may = files_that_fit(only, quants, wish.memory_bytes, memory) if only else files if named else telling(files)
     sure = [files_that_fit([find_model(name)], [quant], wish.memory_bytes, memory)[0] for name, quant in wish.include]
-    able = measurable([*may, *(file for file in sure if file not in may)], wish.repeats)
-    if not (cells := able if named or only else telling(able)):
+    cells = measurable([*may, *(file for file in sure if file not in may)], wish.repeats)
+    if not cells:
         raise CalibrationError(
             f"nothing to measure: weights under {LEAST_WEIGHTS_BYTES >> 20} MiB may lie in a cache and show little of "
             "what reading memory costs: name a larger model with --model or --measure"

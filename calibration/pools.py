@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -11,7 +11,7 @@ from harness.disturbances import disturbances
 from harness.metrics import tpot_s, ttft_s
 from harness.noise import Finding
 from harness.record import Cell, Request, Subject
-from harness.verdict import Verdict, cell_verdict
+from harness.verdict import Verdict, cell_verdict, engine_confirms
 
 # Medians of the same cell in two runs of a build may differ by this factor: on the reference machine, which is shared
 # and drifts, by 1.21 at most over 118 cells.
@@ -73,20 +73,31 @@ class Pool:
         return [f"{phase} of {cell.label}: {against}" for phase, against in told.items() if against]
 
 
-def believed(pool: Pool, cell: Cell) -> tuple[Pool, list[str]]:
+def judged(verdict: Verdict, requests: Sequence[Request], include_noisy: bool) -> tuple[Verdict, bool]:
+    """With `include_noisy`, without a late client where the engine's clock says what the wire's does; whether so."""
+    late = include_noisy and verdict.word == "CLIENT-BOUND" and engine_confirms(requests)
+    if not late:
+        return verdict, False
+    # The wire's times are right: what is left to judge is the rest.
+    return Verdict("NOISY" if verdict.reasons[1:] else "VALID", verdict.reasons[1:]), True
+
+
+def believed(pool: Pool, cell: Cell, include_noisy: bool) -> tuple[Pool, list[str]]:
     """Where runs contradict each other: without those that are not VALID by themselves, each named, if any is VALID.
 
-    A run in which something else took the machine says nothing against one in which nothing did.
+    A run in which something else took the machine says nothing beside one in which nothing did; which of several were
+    right is not asked.
     """
     if not pool.contradictions(cell):
         return pool, []
     alone = {run: replace(pool, visits=[v for v in pool.visits if v.run == run]) for run in _runs(pool.visits)}
-    verdicts = {run: part.verdict(pooled=False) for run, part in alone.items()}
+    verdicts = {run: judged(part.verdict(pooled=False), part.requests, include_noisy)[0] for run, part in alone.items()}
     valid = [run for run, verdict in verdicts.items() if verdict.word == "VALID"]
     if not valid:
         return pool, []
     said = [
-        f"{cell.label} in {run}: {verdict.word} ({'; '.join(verdict.reasons)}), and contradicted by {valid[0]}"
+        f"{cell.label} in {run}: {verdict.word} ({'; '.join(verdict.reasons)}), where runs contradict each other and "
+        f"{valid[0]} is VALID"
         for run, verdict in verdicts.items()
         if run not in valid
     ]

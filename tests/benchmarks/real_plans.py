@@ -2,14 +2,13 @@
 
 `python -m tests.benchmarks.real_plans write FOLDER` writes plan files: grid, optimal, random, held_out, later. Each is
 measured on a quiet machine by `python -m harness run --plan FOLDER/NAME.toml --results FOLDER/NAME`. Then
-`python -m tests.benchmarks.real_plans errors FOLDER` fits grid, optimal and random apart, with the shipped prior, and
-predicts what was held out: models, and a weight type, that no other plan holds. All are chosen before measuring.
+`python -m tests.benchmarks.real_plans errors FOLDER` fits each run, with the shipped prior, and predicts what was held
+out: models, and a weight type, that it has not. What `results/real_plans` holds was planned by the planner of then.
 `first_run`, `small` and `default` are what `harness run` measured by itself on the same machine, by the stored plans of
-then, of some hours (models of 0.4 to 1 B beside Mistral) and of now; what a run has of a model in any type is not held
-out for it. The planner knows the prior alone, so it takes a
+then, of some hours (models of 0.4 to 1 B beside Mistral) and of now. The planner knows the prior alone, so it takes a
 third of the grid's time by its own account; the table says how long each run really took, from its first request to its
 last. A shared machine's memory is faster for minutes at a time (here by a sixth), so one visit to a model is no truth:
-held_out_again and later are three and four runs with two requests a cell (repeats = 2, other seeds), and something
+held_out_again and later are three and four runs with two requests a cell (repeats = 2, seeds from 1 on), and something
 else between them.
 """
 
@@ -52,7 +51,7 @@ LATER = (("gemma2:2b", "Q4_0"), ("falcon3:3b", "Q4_K_M"), ("smollm2:360m", "Q8_0
 HELD_OUT_WORKS = (Workload(32, 24), Workload(128, 16), Workload(384, 8), Workload(48, 16, 512))
 RUNS = ("grid", "optimal", "random", "first_run", "small", "default")
 # Sets of cells that no plan measured: right after the first run, once; the same three times over a quarter of an hour,
-# hours later; others, three times.
+# hours later; others, four times.
 ASIDE = ("held_out", "held_out_again", "later")
 COLUMNS = ("decode", "prefill")
 

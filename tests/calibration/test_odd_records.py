@@ -145,7 +145,7 @@ def test_a_noisy_run_says_nothing_against_a_valid_one_that_it_contradicts(tmp_pa
     planted_run(tmp_path / "a")
     planted_run(tmp_path / "b", models=MODELS[:1], scale=lambda repeat: (1.5, 3.0)[repeat % 2])
     fitted, quiet = fit([tmp_path], prior=None), fit([tmp_path / "a"], prior=None)
-    told = said(fitted, ", and contradicted by a")
+    told = said(fitted, ", where runs contradict each other and a is VALID")
     assert len(told) == 4
     assert " in b: NOISY (TTFT varies by " in told[0]
     assert fitted.coefficients.records.models == len(MODELS)

@@ -110,6 +110,17 @@ def test_a_plan_with_hardly_any_time_for_requests_can_be_run(tmp_path: Path) -> 
     assert read_plan(path).budget_s == pytest.approx(0.3)
 
 
+def test_rather_small_files_are_left_out_where_six_larger_models_fit_unless_they_are_named() -> None:
+    def names(**wish: object) -> set[str]:
+        wanted = replace(Wish(60.0, 8 * 2**30, quants=("Q8_0",)), **wish)  # type: ignore[arg-type]
+        return {cell.file.model.name for cell in choose_from([], prior(), wanted).cells}
+
+    small = "smollm2:360m"
+    assert small not in names()
+    assert small in names(include=((small, "Q8_0"),)) & names(models=(small,)) & names(measure=(small,))
+    assert small in names(memory_bytes=2 * 2**30), "few models fit there"
+
+
 def test_a_model_or_weight_type_that_is_named_twice_is_planned_once(tmp_path: Path) -> None:
     twice = replace(SMALL, models=("qwen2.5:0.5b", "qwen2.5:0.5b"), quants=("Q4_0", "q4_0"))
     assert choose_from([], prior(), twice).cells == choose_from(
