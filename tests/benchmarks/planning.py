@@ -42,9 +42,10 @@ from tests.harness.alike import Machine, Noise
 GRID_MODELS = ("qwen2.5:0.5b", "tinyllama:1.1b", "llama3.2:1b", "qwen2.5:1.5b", "llama3.2:3b")
 ASKED_MODELS = ("mistral:7b", "llama3.1:8b", "gemma2:2b", "qwen3:4b", "falcon3:3b")
 QUANTS = ("Q4_0", "Q4_K_M", "Q6_K", "Q8_0")
+# Every kind of pass that may be asked can be measured, a turn of a chat behind its context too.
 SHAPES = (
     Workload(48, 16), Workload(24, 24), Workload(64, 16, 256), Workload(160, 8), Workload(512, 32),
-    Workload(64, 32, 1024),
+    Workload(24, 12, 1024), Workload(64, 32, 1024),
 )  # fmt: skip
 SHARES = (1 / 3, 1 / 6, 1 / 10)
 REPEATS = 4

@@ -19,10 +19,5 @@ def test_a_third_of_the_grids_time_is_enough_and_chance_does_worse_in_a_tenth() 
     spent = {name: max(result[name]["s"] / result["all"]["s"] for result in results) for name in results[0]}
     assert spent["optimal 1/3"] <= 1 / 3
     assert spent["random 1/10"] <= 1 / 10
+    assert error["optimal 1/3"] <= 1.15 * error["all"]
     assert error["optimal 1/10"] < error["random 1/10"]
-    # Of prices the whole grid knows a fifth more (the benchmark, a hundred machines), of what is seen hardly more.
-    assert error["optimal 1/3"] <= 1.35 * error["all"]
-    seen = {
-        name: median(sum(result[name][key] for key in ("decode", "prefill")) for result in results) for name in error
-    }
-    assert seen["optimal 1/3"] <= 1.15 * seen["all"]
